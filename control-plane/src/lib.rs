@@ -1,1 +1,17 @@
-//! (under construction)
+//! The control plane: everything that is not on a device.
+//!
+//! - [`store`]: JetStream KV buckets and the event stream; watching and writing them
+//! - [`fleet`]: the pure aggregate of what lies there, and the views made from it
+//! - [`operator`]: resolves deployments into what each device shall run
+//! - [`api`]: the HTTP API
+//! - [`web`]: the dashboard
+//! - [`manifest`], [`ctl`]: manifests and `fleetctl`
+//! - [`sim`]: simulated devices
+//!
+//! Binaries: `fleet-operator`, `fleetctl`, `fleet-sim`.
+
+pub mod api;
+pub mod ctl;
+pub mod fleet;
+pub mod manifest;
+pub mod web;

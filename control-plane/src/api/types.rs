@@ -1,0 +1,275 @@
+//! Requests, answers and errors of the HTTP API. `fleetctl` reads the same types.
+
+use std::collections::BTreeMap;
+
+use fleet_protocol::DeploymentSpec;
+use fleet_protocol::event::FleetEvent;
+use fleet_protocol::score::FieldError;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::fleet::view::{
+    DeploymentSummary, DeploymentView, DeviceState, DeviceSummary, DeviceView, FleetView, PairState,
+    PairView, RecoveryView,
+};
+
+/// Path of the API; all paths below start with it.
+pub const BASE: &str = "/api/v0";
+
+/// Items of a list when the caller does not say.
+pub const DEFAULT_LIMIT: usize = 500;
+/// Most items of one answer; `next` leads to the others.
+pub const MAX_LIMIT: usize = 5_000;
+/// Largest request body, in bytes.
+pub const MAX_BODY_BYTES: usize = 256 * 1024;
+/// Header with the name of the person who asks, for the history; `operator` when absent.
+pub const ACTOR_HEADER: &str = "x-fleet-actor";
+
+/// Body of `PUT /deployments/{name}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutDeployment {
+    /// Labels of the deployment itself.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// What to run, and where.
+    #[schema(value_type = Object)]
+    pub spec: DeploymentSpec,
+}
+
+/// Query of `PUT` and `DELETE`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ChangeQuery {
+    /// Check everything and say what would happen, but change nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What a change did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It was not there before.
+    Created,
+    /// It was changed.
+    Changed,
+    /// The same content was there; nothing was written.
+    Unchanged,
+    /// It was deleted.
+    Deleted,
+}
+
+/// Answer to `PUT` and `DELETE`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ChangeAnswer {
+    /// What was done, or would be done.
+    pub outcome: Outcome,
+    /// Nothing was written since `dry_run` was given.
+    pub dry_run: bool,
+    /// The deployment.
+    pub name: String,
+    /// Its generation after the change; the last one for `deleted`.
+    pub generation: u64,
+    /// How many devices it selects (for `deleted`: has it been on) at this moment.
+    pub devices: u64,
+}
+
+/// Query of the lists.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ListQuery {
+    /// Labels that must all match: `site=lyon,rack=3`. A key alone must be present; `key!=value` must differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub l: Option<String>,
+    /// Only with at least one pair in this state (`Failed`, `Running`, …).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
+    pub phase: Option<PairState>,
+    /// Only devices in this state (`Online`, `Offline`, `Unknown`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
+    pub state: Option<DeviceState>,
+    /// Most items; 500 when absent, 5,000 at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Items after this name: `next` of the answer before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// `GET /status`.
+pub type Status = FleetView;
+
+/// `GET /devices`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeviceList {
+    /// Whether this is the whole truth.
+    pub recovery: RecoveryView,
+    /// How many match, over all pages.
+    pub total: u64,
+    /// Sorted by id.
+    pub items: Vec<DeviceSummary>,
+    /// Give it as `after` for the next page; absent on the last one.
+    pub next: Option<String>,
+}
+
+/// `GET /deployments`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeploymentList {
+    /// Whether this is the whole truth.
+    pub recovery: RecoveryView,
+    /// How many match, over all pages.
+    pub total: u64,
+    /// Sorted by name.
+    pub items: Vec<DeploymentSummary>,
+    /// Give it as `after` for the next page; absent on the last one.
+    pub next: Option<String>,
+}
+
+/// Query of `GET /events`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct EventQuery {
+    /// Most events; 100 when absent, 1,000 at most. The newest are given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Only those about this: `deployment/web`, `device/pi-1` (and all below it).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+}
+
+/// `GET /events`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EventList {
+    /// Newest first.
+    pub items: Vec<EventItem>,
+    /// How many of the stream's newest events were looked at; older ones were not.
+    pub searched: u64,
+    /// Events that cannot be read by this version.
+    pub unreadable: u64,
+}
+
+/// One event of the history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EventItem {
+    /// Its number in the stream.
+    pub sequence: u64,
+    /// When the server stored it.
+    pub stored_at: chrono::DateTime<chrono::Utc>,
+    /// The event.
+    #[schema(value_type = Object)]
+    pub event: FleetEvent,
+}
+
+/// One message of `GET /watch`; the SSE event's name is the variant's tag, its id is `version`.
+///
+/// A client that sees `resync` (or reconnects with an id that is too old) drops what it has: a full snapshot follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum WatchEvent {
+    /// A full snapshot begins: forget everything.
+    SnapshotBegin,
+    /// Everything that was there has been sent.
+    SnapshotEnd,
+    /// The first screen's numbers.
+    Status {
+        /// The fleet.
+        status: Box<FleetView>,
+    },
+    /// A device is new or changed.
+    Device {
+        /// The device.
+        device: Box<DeviceSummary>,
+    },
+    /// A device is gone.
+    DeviceGone {
+        /// Its id.
+        id: String,
+    },
+    /// A deployment is new or changed.
+    Deployment {
+        /// The deployment.
+        deployment: Box<DeploymentSummary>,
+    },
+    /// A deployment is gone.
+    DeploymentGone {
+        /// Its name.
+        name: String,
+    },
+    /// A pair is new or changed.
+    Pair {
+        /// The pair.
+        pair: Box<PairView>,
+    },
+    /// A pair is gone.
+    PairGone {
+        /// The device.
+        device: String,
+        /// The deployment.
+        deployment: String,
+    },
+    /// The server ends the stream, and why: reconnect.
+    Bye {
+        /// Stable word: `too-slow`, `shutting-down`.
+        kind: String,
+        /// A sentence.
+        detail: String,
+    },
+}
+
+impl WatchEvent {
+    /// The SSE event's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::SnapshotBegin => "snapshot-begin",
+            Self::SnapshotEnd => "snapshot-end",
+            Self::Status { .. } => "status",
+            Self::Device { .. } => "device",
+            Self::DeviceGone { .. } => "device-gone",
+            Self::Deployment { .. } => "deployment",
+            Self::DeploymentGone { .. } => "deployment-gone",
+            Self::Pair { .. } => "pair",
+            Self::PairGone { .. } => "pair-gone",
+            Self::Bye { .. } => "bye",
+        }
+    }
+}
+
+/// Any error of the API, as `application/problem+json` (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProblemDetails {
+    /// Stable kebab-case word: `not-found`, `invalid`, `generation-conflict`, `recovering`, `store-unavailable`, ….
+    pub kind: String,
+    /// What failed, on what, in a few words.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// Why, and what to do.
+    pub detail: String,
+    /// Wrong fields, each with its path; only with `invalid`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<FieldProblem>)]
+    pub problems: Vec<FieldError>,
+    /// The request's id, which the operator's log lines of it carry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// Shape of a wrong field, for the OpenAPI document.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "read by the derive only")]
+pub struct FieldProblem {
+    /// Path of the field, such as `spec.score.podman_v0.ports[0].host`.
+    path: String,
+    /// What is wrong, and what would be right.
+    problem: String,
+}
+
+/// `GET /devices/{id}`.
+pub type Device = DeviceView;
+/// `GET /deployments/{name}`.
+pub type Deployment = DeploymentView;
+/// `GET /deployments/{name}/devices/{id}`.
+pub type Pair = PairView;
