@@ -1,0 +1,76 @@
+//! Debian file trees by mmdebstrap, cached.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::cache::{Cache, Entry};
+use crate::error::ImageError;
+use crate::process::Call;
+use crate::progress::Progress;
+use crate::recipe::{Recipe, SUITE};
+
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Takes a recipe's tar from the cache, or makes it (which needs the network). `refresh` makes it anew.
+pub(crate) fn provide(
+    cache: &Cache,
+    recipe: &Recipe,
+    refresh: bool,
+    progress: &dyn Progress,
+) -> Result<Entry, ImageError> {
+    let key = recipe.key()?;
+    if let Some(entry) = cache.find(&recipe.name, &key).filter(|_| !refresh) {
+        return Ok(entry);
+    }
+    progress.begin(&format!("Debian {SUITE} {}", recipe.name));
+    let tar = make(cache.scratch(), recipe, progress)?;
+    let entry = cache.keep(&recipe.name, &key, &tar)?;
+    progress.end(&format!("{} packages asked for", recipe.packages.len()));
+    Ok(entry)
+}
+
+fn make(scratch: &Path, recipe: &Recipe, progress: &dyn Progress) -> Result<std::path::PathBuf, ImageError> {
+    recipe.seed.write_tar(&scratch.join("seed.tar"), recipe.epoch)?;
+    let tar = scratch.join("files.tar");
+    let call = Call {
+        tool: "mmdebstrap",
+        argv: arguments(recipe, &tar),
+        env: vec![("SOURCE_DATE_EPOCH", recipe.epoch.to_string())],
+        input: recipe.sources,
+        purpose: "making a Debian file tree",
+        next: "is deb.debian.org reachable over http, and is the disk not full? Then start again; finished parts are kept",
+    };
+    call.run(scratch, progress)?;
+    Ok(tar)
+}
+
+fn arguments(recipe: &Recipe, tar: &Path) -> Vec<OsString> {
+    let mode = if nix::unistd::geteuid().is_root() {
+        "root"
+    } else {
+        "unshare"
+    };
+    let mut arguments = vec![
+        "mmdebstrap".to_owned(),
+        format!("--mode={mode}"),
+        format!("--variant={}", recipe.variant),
+        format!("--architectures={}", recipe.architecture),
+        format!("--keyring={KEYRING}"),
+        format!("--include={}", recipe.packages.join(",")),
+        "--format=tar".to_owned(),
+    ];
+    arguments.extend(
+        recipe
+            .dpkg_options
+            .iter()
+            .map(|option| format!("--dpkgopt={option}")),
+    );
+    if recipe.variant != "extract" {
+        arguments.push("--essential-hook=tar-in seed.tar /".to_owned());
+        arguments.push("--customize-hook=chroot \"$1\" systemd-sysusers".to_owned());
+    }
+    arguments.push(SUITE.to_owned());
+    let mut arguments: Vec<OsString> = arguments.into_iter().map(OsString::from).collect();
+    arguments.extend([tar.as_os_str().to_owned(), "-".into()]);
+    arguments
+}
