@@ -82,6 +82,9 @@ pub struct ListQuery {
     /// Labels that must all match: `site=lyon,rack=3`. A key alone must be present; `key!=value` must differ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l: Option<String>,
+    /// Only those whose name contains this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub q: Option<String>,
     /// Only with at least one pair in this state (`Failed`, `Running`, …).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(inline)]

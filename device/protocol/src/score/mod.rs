@@ -14,8 +14,7 @@ pub use parts::{
     VolumeMount, VolumeSource,
 };
 pub use podman_v0::PodmanV0Score;
-pub use problem::FieldError;
-pub(crate) use problem::label_problems;
+pub use problem::{FieldError, label_problems};
 
 /// What to run. One variant for each way that a device knows; a word it does not know is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -42,7 +42,8 @@ impl fmt::Display for FieldError {
 const MAX_LABELS: usize = 64;
 
 /// Checks labels: keys `[A-Za-z0-9._/-]{1,63}`, values of at most 256 bytes, no control characters.
-pub(crate) fn label_problems(path: &str, labels: &BTreeMap<String, String>) -> Vec<FieldError> {
+#[must_use]
+pub fn label_problems(path: &str, labels: &BTreeMap<String, String>) -> Vec<FieldError> {
     let mut problems = Vec::new();
     if labels.len() > MAX_LABELS {
         problems.push(FieldError::new(
