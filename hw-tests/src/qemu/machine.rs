@@ -1,0 +1,186 @@
+//! One run of QEMU, from power on to power off.
+
+use std::ffi::OsString;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::args::NIC;
+use super::qmp::Qmp;
+use crate::error::Fault;
+use crate::poll;
+use crate::process::Guarded;
+use crate::shell::Shell;
+
+/// QEMU connects to us within a second; a busy machine gets more.
+const CONNECT: Duration = Duration::from_secs(30);
+const COMMAND: Duration = Duration::from_secs(20);
+const MEMORY_IMAGE: Duration = Duration::from_secs(120);
+/// Far more than any disk: the default of 128 MiB/s would be the slowest part of a snapshot.
+const BYTES_PER_SECOND: u64 = 64 << 30;
+
+/// A running QEMU; dropping it is a power cut.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) shell: Shell,
+    qmp: Qmp,
+    process: Guarded,
+}
+
+impl Machine {
+    /// Starts QEMU, which connects to the two sockets.
+    pub(crate) fn start(
+        qemu: &Path,
+        args: &[OsString],
+        log: &Path,
+        (qmp, shell): (&Path, &Path),
+    ) -> Result<Self, Fault> {
+        let (qmp, shell) = (listen(qmp)?, listen(shell)?);
+        let mut process = Guarded::start(qemu, args, log)?;
+        let shell = Shell::new(accept(&shell, "the shell's port", &mut process)?)?;
+        let stream = accept(&qmp, "the monitor", &mut process)?;
+        let qmp = match Qmp::new(stream, CONNECT) {
+            Ok(qmp) => qmp,
+            // A broken monitor is nearly always a QEMU that refused its arguments: say what it said.
+            Err(fault) => return Err(ended(&mut process)?.unwrap_or(fault)),
+        };
+        Ok(Self { shell, qmp, process })
+    }
+
+    /// Whether it still runs; an abnormal end is an error.
+    pub(crate) fn runs(&mut self) -> Result<bool, Fault> {
+        match self.process.ended()? {
+            None => Ok(true),
+            Some(status) if status.success() => Ok(false),
+            Some(status) => Err(Fault::Ended {
+                status,
+                said: self.process.said(),
+            }),
+        }
+    }
+
+    /// The end of power.
+    pub(crate) fn kill(mut self) {
+        self.process.kill();
+    }
+
+    pub(crate) fn reset(&mut self) -> Result<(), Fault> {
+        self.execute("system_reset", &json!({}))?;
+        self.shell.doubt();
+        Ok(())
+    }
+
+    pub(crate) fn press_power_button(&mut self) -> Result<(), Fault> {
+        self.execute("system_powerdown", &json!({})).map(drop)
+    }
+
+    /// Waits until the machine has switched itself off.
+    pub(crate) fn wait_off(&mut self, deadline: Duration) -> Result<(), Fault> {
+        let status = self.process.wait("the device's own power off", deadline)?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(Fault::Ended {
+                status,
+                said: self.process.said(),
+            })
+        }
+    }
+
+    pub(crate) fn set_link(&mut self, up: bool) -> Result<(), Fault> {
+        self.execute("set_link", &json!({ "name": NIC, "up": up }))
+            .map(drop)
+    }
+
+    /// Freezes the machine and writes its memory to `file`; its disk then holds the same moment. The machine is over.
+    pub(crate) fn save_memory(mut self, file: &Path) -> Result<(), Fault> {
+        self.execute("stop", &json!({}))?;
+        self.execute(
+            "migrate-set-parameters",
+            &json!({ "max-bandwidth": BYTES_PER_SECOND }),
+        )?;
+        self.execute("migrate", &json!({ "uri": format!("file:{}", file.display()) }))?;
+        poll::until("the memory image", MEMORY_IMAGE, || {
+            let state = self.execute("query-migrate", &json!({}))?;
+            match state["status"].as_str().unwrap_or_default() {
+                "completed" => Ok(Ok(())),
+                "failed" => Err(Fault::Refused {
+                    command: "migrate".into(),
+                    description: state.to_string(),
+                }),
+                other => Ok(Err(other.to_owned())),
+            }
+        })?;
+        self.execute("quit", &json!({}))?;
+        self.wait_off(COMMAND)
+    }
+
+    /// Fills the memory of a machine that was started to wait for it, and lets it run.
+    pub(crate) fn load_memory(&mut self, file: &Path) -> Result<(), Fault> {
+        self.execute(
+            "migrate-incoming",
+            &json!({ "uri": format!("file:{}", file.display()) }),
+        )?;
+        poll::until("the memory image to be loaded", MEMORY_IMAGE, || {
+            let status = self.execute("query-status", &json!({}))?["status"].to_string();
+            Ok(if status.contains("inmigrate") {
+                Err(status)
+            } else {
+                Ok(())
+            })
+        })?;
+        self.execute("cont", &json!({})).map(drop)
+    }
+
+    /// A command; if it fails since QEMU is gone, the error is QEMU's last words.
+    fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value, Fault> {
+        match self.qmp.execute(command, arguments, COMMAND) {
+            Err(fault @ Fault::Connection { .. }) => Err(ended(&mut self.process)?.unwrap_or(fault)),
+            other => other,
+        }
+    }
+}
+
+fn listen(path: &Path) -> Result<UnixListener, Fault> {
+    if path.exists() {
+        std::fs::remove_file(path).map_err(Fault::file("remove", path))?;
+    }
+    let listener = UnixListener::bind(path).map_err(Fault::file("listen on", path))?;
+    listener
+        .set_nonblocking(true)
+        .map_err(Fault::file("listen on", path))?;
+    Ok(listener)
+}
+
+fn accept(listener: &UnixListener, what: &'static str, process: &mut Guarded) -> Result<UnixStream, Fault> {
+    let stream = poll::until(
+        &format!("QEMU's connection for {what}"),
+        CONNECT,
+        || match listener.accept() {
+            Ok((stream, _)) => Ok(Ok(stream)),
+            Err(error) => match process.ended()? {
+                Some(status) => Err(Fault::Ended {
+                    status,
+                    said: process.said(),
+                }),
+                None => Ok(Err(error.to_string())),
+            },
+        },
+    )?;
+    stream.set_nonblocking(false).map_err(Fault::connection("QEMU"))?;
+    Ok(stream)
+}
+
+/// QEMU's last words, if it ends within a moment.
+fn ended(process: &mut Guarded) -> Result<Option<Fault>, Fault> {
+    match process.wait("QEMU's end", Duration::from_secs(2)) {
+        Ok(status) => Ok(Some(Fault::Ended {
+            status,
+            said: process.said(),
+        })),
+        Err(Fault::Late { .. }) => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
