@@ -1,0 +1,156 @@
+//! What the machine is told, and what it asks for.
+
+use std::time::Duration;
+
+use super::At;
+use super::state::{Failure, Installed, Progress, Run, Target};
+
+/// A fact, with what the machine may not get by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// When it was learned.
+    pub at: At,
+    /// A random number, which spreads retries.
+    pub jitter: u16,
+    /// What was learned.
+    pub fact: Fact,
+}
+
+/// What can be learned of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// This is asked for.
+    Desired(Target),
+    /// Something is asked for that this agent cannot run.
+    Rejected {
+        /// Its generation, as far as it could be read; otherwise the one before.
+        generation: Option<u64>,
+        /// Why not.
+        failure: Failure,
+    },
+    /// It was taken away.
+    Gone,
+    /// [`Effect::Pull`] got its turn.
+    PullBegan,
+    /// [`Effect::Pull`] came this far.
+    PullProgress(Progress),
+    /// [`Effect::Pull`] ended well.
+    Pulled {
+        /// What the image resolved to.
+        digest: String,
+    },
+    /// [`Effect::Pull`] failed.
+    PullFailed(Failure),
+    /// [`Effect::Install`] ended well.
+    Installed {
+        /// A file on disk was not as it should be.
+        changed: bool,
+        /// The run that is active now.
+        active: Option<Run>,
+    },
+    /// [`Effect::Install`] failed.
+    InstallFailed(Failure),
+    /// [`Effect::Start`] ended well: the start job succeeded.
+    Started(Run),
+    /// [`Effect::Start`] failed.
+    StartFailed {
+        /// Why.
+        failure: Failure,
+        /// The image is not on the device after all.
+        image_missing: bool,
+    },
+    /// The unit was looked at, or spoke up by itself.
+    Observed(Observation),
+    /// A file of the unit is not as it was installed.
+    Drifted(Failure),
+    /// The time of an [`Effect::RetryAfter`] is over.
+    RetryDue(Timer),
+    /// [`Effect::Remove`] ended well.
+    Removed,
+    /// [`Effect::Remove`] failed.
+    RemoveFailed(Failure),
+    /// The agent started and found this record.
+    Resumed,
+}
+
+impl Fact {
+    /// The fact as a word, as it stands in `docs/deployment-states.md`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Desired(_) => "desired",
+            Self::Rejected { .. } => "rejected",
+            Self::Gone => "gone",
+            Self::PullBegan => "pull-began",
+            Self::PullProgress(_) => "pull-progress",
+            Self::Pulled { .. } => "pulled",
+            Self::PullFailed(_) => "pull-failed",
+            Self::Installed { .. } => "installed",
+            Self::InstallFailed(_) => "install-failed",
+            Self::Started(_) => "started",
+            Self::StartFailed { .. } => "start-failed",
+            Self::Observed(Observation::Active(_)) => "observed-active",
+            Self::Observed(Observation::Activating) => "observed-activating",
+            Self::Observed(Observation::Stopped(_)) => "observed-stopped",
+            Self::Drifted(_) => "drifted",
+            Self::RetryDue(_) => "retry-due",
+            Self::Removed => "removed",
+            Self::RemoveFailed(_) => "remove-failed",
+            Self::Resumed => "resumed",
+        }
+    }
+}
+
+/// What a unit was seen doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observation {
+    /// It runs.
+    Active(Run),
+    /// A start job of it runs.
+    Activating,
+    /// It does not run, even if systemd means to start it again.
+    Stopped(Failure),
+}
+
+/// What has to be done. Each is idempotent: after a crash it is simply asked for again.
+///
+/// A newer effect replaces an older one of the same row, which is dropped where it stands:
+/// `Pull` and `CancelPull`; `Install`, `Start`, `Verify` and `Remove`; each timer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Bring the image to the device.
+    Pull(Target),
+    /// No pull is wanted any more.
+    CancelPull,
+    /// Write the unit's files, load them, and say which run is active afterwards.
+    Install(Installed),
+    /// Start the unit, or restart it while the run to be replaced is active, and wait until the start
+    /// job ended.
+    Start(Start),
+    /// Compare the unit and its files with what is installed.
+    Verify(Installed),
+    /// Stop the unit and remove it with its files, containers and volumes.
+    Remove,
+    /// Come back with [`Fact::RetryDue`] after this time.
+    RetryAfter(Timer, Duration),
+    /// Delete the record and the state's key.
+    Forget,
+}
+
+/// What to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// What is started.
+    pub of: Installed,
+    /// Invocation to be replaced: any other active one is the outcome of this very start.
+    pub replaces: Option<String>,
+}
+
+/// Which retry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// Of a pull.
+    Goal,
+    /// Of an install, a start, a removal.
+    Unit,
+}

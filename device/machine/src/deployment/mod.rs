@@ -1,0 +1,89 @@
+//! One deployment on one device.
+//!
+//! The state has two regions that move side by side, since a device keeps its old version running while
+//! it fetches the new one:
+//!
+//! - [`Goal`]: what was asked for and is not yet handed over (an image being pulled, a specification that
+//!   was refused);
+//! - [`Unit`]: what was handed over to systemd, and how it does.
+//!
+//! A person sees one word for both: [`Stage`]. `docs/deployment-states.md` draws it.
+//!
+//! Rules that the code keeps, each with a test:
+//! - an image is there before anything that runs is stopped;
+//! - a change that changes nothing restarts nothing: the same specification under a new generation only
+//!   moves the generation;
+//! - a newer specification replaces a pull of an older one;
+//! - `Running` is entered on a start job's success or on a unit that systemd holds up with the files
+//!   that were installed, never on hope;
+//! - removal ends with nothing, and only then is the state's key deleted.
+
+mod backoff;
+mod event;
+mod goal;
+mod stage;
+mod state;
+mod turn;
+mod unit;
+
+pub use event::{Effect, Event, Fact, Observation, Start, Timer};
+pub use stage::Stage;
+pub use state::{
+    Failure, Goal, Installed, Keep, MAX_MARKS, Mark, Progress, Retry, Run, Running, State, Target, Unit,
+};
+
+use turn::Turn;
+
+/// Times in this machine: milliseconds since the Unix epoch by the device's clock. Only shown and
+/// subtracted from each other, never waited for.
+pub type At = i64;
+
+/// A fact that cannot be true in this state: the caller has a bug, or the outcome is of an effect that
+/// was replaced. The state stays as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{fact} makes no sense while {stage}")]
+pub struct IllegalEvent {
+    /// Where the deployment was.
+    pub stage: Stage,
+    /// The fact.
+    pub fact: &'static str,
+}
+
+/// Takes one fact in: the state after it, and what has to be done now, in this order.
+///
+/// # Errors
+/// [`IllegalEvent`] when the fact cannot be true in this state.
+pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), IllegalEvent> {
+    let illegal = IllegalEvent {
+        stage: state.stage(),
+        fact: event.fact.name(),
+    };
+    let mut turn = Turn::new(state, event.at, event.jitter);
+    let known = match event.fact {
+        Fact::Desired(target) => turn.desired(target),
+        Fact::Rejected { generation, failure } => turn.rejected(generation, failure),
+        Fact::Gone => turn.gone(),
+        Fact::PullBegan => turn.pull_began(),
+        Fact::PullProgress(progress) => turn.pull_progress(progress),
+        Fact::Pulled { digest } => turn.pulled(digest),
+        Fact::PullFailed(failure) => turn.pull_failed(failure),
+        Fact::Installed { changed, active } => turn.installed(changed, active),
+        Fact::InstallFailed(failure) => turn.install_failed(failure),
+        Fact::Started(run) => turn.started(run),
+        Fact::StartFailed {
+            failure,
+            image_missing,
+        } => turn.start_failed(failure, image_missing),
+        Fact::Observed(observation) => turn.observed(observation),
+        Fact::Drifted(failure) => turn.drifted(failure),
+        Fact::RetryDue(Timer::Goal) => turn.goal_retry(),
+        Fact::RetryDue(Timer::Unit) => turn.unit_retry(),
+        Fact::Removed => turn.removed(),
+        Fact::RemoveFailed(failure) => turn.remove_failed(failure),
+        Fact::Resumed => turn.resumed(),
+    };
+    match known {
+        true => Ok(turn.finish()),
+        false => Err(illegal),
+    }
+}

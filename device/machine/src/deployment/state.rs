@@ -1,0 +1,276 @@
+//! What is remembered of a deployment. All of it but the fields marked "not recorded" goes to disk.
+
+use serde::{Deserialize, Serialize};
+
+use super::{At, Stage};
+
+/// Most marks that are kept; the oldest go first.
+pub const MAX_MARKS: usize = 16;
+
+/// A deployment on this device.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Generation of what was last asked for.
+    pub generation: u64,
+    /// What is asked for and not yet handed over.
+    pub goal: Goal,
+    /// What was handed over to systemd.
+    pub unit: Unit,
+    /// What runs at this moment; may be older than what is asked for.
+    pub running: Option<Running>,
+    /// Why the unit is being put right: something was changed by hand.
+    pub drift: Option<Failure>,
+    /// Pulls of this goal that failed in a row.
+    pub pull_tries: u32,
+    /// Installs, starts and runs of this unit that failed in a row.
+    pub unit_tries: u32,
+    /// When the present stage was entered.
+    pub since: At,
+    /// The stages of this generation, the newest last.
+    pub marks: Vec<Mark>,
+}
+
+/// What is asked for and not yet handed over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Goal {
+    /// Nothing: never asked for, or taken away.
+    #[default]
+    Nothing,
+    /// The unit is what is asked for.
+    Met,
+    /// Its image is on the way.
+    Fetching {
+        /// What is fetched.
+        target: Target,
+        /// A pull runs; before that it waits for its turn.
+        began: bool,
+        /// How far it is. Not recorded: it would be written each second.
+        #[serde(skip)]
+        progress: Option<Progress>,
+    },
+    /// The pull failed.
+    FetchFailed {
+        /// What was to be fetched.
+        target: Target,
+        /// Why it was not.
+        failure: Failure,
+        /// When it is tried again.
+        next_try: Option<At>,
+    },
+    /// What was asked for cannot be run by this agent, whatever it tries.
+    Rejected {
+        /// Why.
+        failure: Failure,
+    },
+    /// Asked for again before its removal was complete.
+    AfterRemoval {
+        /// What comes then.
+        target: Target,
+    },
+}
+
+/// What was handed over to systemd.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unit {
+    /// Nothing is installed.
+    #[default]
+    None,
+    /// Its files are being written and loaded.
+    Installing {
+        /// What is installed.
+        of: Installed,
+        /// Which run of the unit needs no restart afterwards.
+        keep: Keep,
+    },
+    /// Its files could not be written or loaded.
+    InstallFailed {
+        /// What was to be installed.
+        of: Installed,
+        /// Why it was not.
+        failure: Failure,
+        /// When it is tried again.
+        next_try: Option<At>,
+    },
+    /// Its start job runs.
+    Starting {
+        /// What is started.
+        of: Installed,
+        /// Invocation that is being replaced: seeing any other one means that the start was done.
+        replaces: Option<String>,
+    },
+    /// It proved itself.
+    Up {
+        /// What runs.
+        of: Installed,
+    },
+    /// It did not start, or it ended.
+    Down {
+        /// What is installed.
+        of: Installed,
+        /// Why it is down.
+        failure: Failure,
+        /// When it is tried again.
+        next_try: Option<At>,
+        /// systemd holds it up again, and it may prove itself until `next_try`. Not recorded: a
+        /// container that ends each few seconds would wear the disk.
+        #[serde(skip)]
+        back: Option<Run>,
+    },
+    /// Its containers, volumes and files are being removed.
+    Removing {
+        /// Why the last try did not succeed.
+        failure: Option<Failure>,
+        /// When it is tried again.
+        next_try: Option<At>,
+    },
+}
+
+/// Something to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Generation that it is of.
+    pub generation: u64,
+    /// Hash of the specification: equal hash, equal files.
+    pub spec: String,
+    /// The image as it was asked for.
+    pub image: String,
+    /// Digest of the image, when it is known to be on the device already.
+    pub at_hand: Option<String>,
+}
+
+/// Something to run whose image is on the device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// Generation that it is of.
+    pub generation: u64,
+    /// Hash of the specification.
+    pub spec: String,
+    /// The image as it was asked for.
+    pub image: String,
+    /// What it resolved to.
+    pub digest: String,
+    /// The image was taken to be there from memory and no pull confirmed it.
+    pub optimistic: bool,
+}
+
+/// Which run of a unit is known to be of the files that are being installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Keep {
+    /// None: the unit is restarted.
+    None,
+    /// Whichever runs, if the files did not change: there is no record of it, so it was started from them.
+    AnyIfUnchanged,
+    /// This one: it proved itself before the files were changed by hand.
+    Invocation(String),
+}
+
+/// One run of a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// systemd's unit.
+    pub unit: String,
+    /// systemd's `InvocationID`.
+    pub invocation: String,
+    /// When it began.
+    pub started_at: At,
+}
+
+/// What runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// Which specification.
+    pub of: Installed,
+    /// Which run of it.
+    pub run: Run,
+}
+
+/// How far a pull is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Layers that are complete.
+    pub layers_done: u32,
+    /// Layers of the image, as far as known.
+    pub layers_total: u32,
+    /// Bytes received, where known.
+    pub bytes: Option<u64>,
+}
+
+/// Why something failed, and what helps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Stable kebab-case word.
+    pub kind: String,
+    /// A sentence for a person.
+    pub detail: String,
+    /// Whether time can cure it.
+    pub retry: Retry,
+}
+
+/// Whether time can cure a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Retry {
+    /// Likely: try again soon, then less often.
+    Soon,
+    /// Only if somebody else acts, such as pushing the image: try seldom.
+    Seldom,
+    /// No: only another specification helps.
+    Never,
+}
+
+/// When a stage was entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The stage.
+    pub stage: Stage,
+    /// When it was entered.
+    pub at: At,
+}
+
+impl Target {
+    pub(super) fn with(self, digest: String, optimistic: bool) -> Installed {
+        Installed {
+            generation: self.generation,
+            spec: self.spec,
+            image: self.image,
+            digest,
+            optimistic,
+        }
+    }
+}
+
+impl Installed {
+    pub(super) fn to_target(&self) -> Target {
+        Target {
+            generation: self.generation,
+            spec: self.spec.clone(),
+            image: self.image.clone(),
+            at_hand: None,
+        }
+    }
+}
+
+impl Unit {
+    /// What is installed, or being installed.
+    #[must_use]
+    pub fn installed(&self) -> Option<&Installed> {
+        match self {
+            Self::None | Self::Removing { .. } => None,
+            Self::Installing { of, .. }
+            | Self::InstallFailed { of, .. }
+            | Self::Starting { of, .. }
+            | Self::Up { of }
+            | Self::Down { of, .. } => Some(of),
+        }
+    }
+
+    pub(super) fn installed_mut(&mut self) -> Option<&mut Installed> {
+        match self {
+            Self::None | Self::Removing { .. } => None,
+            Self::Installing { of, .. }
+            | Self::InstallFailed { of, .. }
+            | Self::Starting { of, .. }
+            | Self::Up { of }
+            | Self::Down { of, .. } => Some(of),
+        }
+    }
+}
