@@ -1,0 +1,45 @@
+//! Making this machine ready: what is needed and why ([`needs`]), what of it is missing ([`plan`]), and installing it
+//! ([`install`]). With everything there, nothing is asked of the network.
+
+pub mod debian;
+pub mod install;
+pub mod needs;
+pub mod plan;
+pub mod space;
+
+use anyhow::Result;
+use fleet_testbed::tools;
+
+use crate::workspace::Workspace;
+use needs::Purpose;
+use plan::Plan;
+
+/// Says what would be installed for these purposes.
+pub fn show(workspace: &Workspace, purposes: &[Purpose]) -> Result<()> {
+    let plan = missing(workspace, purposes)?;
+    println!("{}", plan.describe(purposes));
+    Ok(())
+}
+
+/// Installs what is missing for these purposes, after saying what and why. What can't work is refused before anything is
+/// changed: no room on a disk, no right to install, a system whose packages aren't known.
+pub fn ensure(workspace: &Workspace, purposes: &[Purpose]) -> Result<()> {
+    let plan = missing(workspace, purposes)?;
+    eprintln!("{}", plan.describe(purposes));
+    if plan.is_empty() {
+        return Ok(());
+    }
+    space::check(&space::needed(workspace, &plan)?)?;
+    install::carry_out(workspace, &plan)
+}
+
+fn missing(workspace: &Workspace, purposes: &[Purpose]) -> Result<Plan> {
+    let release = debian::release();
+    let installed = debian::installed_packages(workspace, needs::PACKAGES)?;
+    Ok(plan::plan(
+        release,
+        purposes,
+        |package| installed.contains(package),
+        tools::nats_server_is_cached(),
+    ))
+}

