@@ -1,0 +1,147 @@
+//! All traits in one type parameter, so that the agent is generic over one thing.
+
+use std::path::PathBuf;
+
+use crate::exec::Environment;
+use crate::{
+    Clock, DeviceFacts, FileLedger, Images, Journal, Ledger, Leftovers, LinuxFacts, PodmanImages,
+    PodmanLeftovers, QuadletDir, Supervisor, SystemClock, SystemdSupervisor, UnitFiles, Units, UserJournal,
+    UserUnits,
+};
+
+/// Hands out the traits. Code that needs one of them takes that one.
+pub trait Host {
+    /// See [`Units`].
+    type Units: Units;
+    /// See [`UnitFiles`].
+    type UnitFiles: UnitFiles;
+    /// See [`Images`].
+    type Images: Images;
+    /// See [`Leftovers`].
+    type Leftovers: Leftovers;
+    /// See [`Journal`].
+    type Journal: Journal;
+    /// See [`Ledger`].
+    type Ledger: Ledger;
+    /// See [`DeviceFacts`].
+    type DeviceFacts: DeviceFacts;
+    /// See [`Clock`].
+    type Clock: Clock;
+    /// See [`Supervisor`].
+    type Supervisor: Supervisor;
+
+    /// See [`Units`].
+    fn units(&self) -> &Self::Units;
+    /// See [`UnitFiles`].
+    fn unit_files(&self) -> &Self::UnitFiles;
+    /// See [`Images`].
+    fn images(&self) -> &Self::Images;
+    /// See [`Leftovers`].
+    fn leftovers(&self) -> &Self::Leftovers;
+    /// See [`Journal`].
+    fn journal(&self) -> &Self::Journal;
+    /// See [`Ledger`].
+    fn ledger(&self) -> &Self::Ledger;
+    /// See [`DeviceFacts`].
+    fn facts(&self) -> &Self::DeviceFacts;
+    /// See [`Clock`].
+    fn clock(&self) -> &Self::Clock;
+    /// See [`Supervisor`].
+    fn supervisor(&self) -> &Self::Supervisor;
+}
+
+/// Where things are.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The `data` file system, which is also the home of the agent's user: `/var/lib/fleet`.
+    pub data: PathBuf,
+    /// The agent's own state: `/var/lib/fleet/agent`.
+    pub agent: PathBuf,
+    /// The Quadlet files: `/var/lib/fleet/.config/containers/systemd`.
+    pub quadlet: PathBuf,
+}
+
+impl Places {
+    /// The places of a device whose `data` is mounted there.
+    #[must_use]
+    pub fn under(data: impl Into<PathBuf>) -> Self {
+        let data = data.into();
+        Self {
+            agent: data.join("agent"),
+            quadlet: data.join(".config/containers/systemd"),
+            data,
+        }
+    }
+}
+
+/// The real device.
+#[derive(Debug)]
+pub struct Device {
+    units: UserUnits,
+    unit_files: QuadletDir,
+    images: PodmanImages,
+    leftovers: PodmanLeftovers,
+    journal: UserJournal,
+    ledger: FileLedger,
+    facts: LinuxFacts,
+    clock: SystemClock,
+    supervisor: SystemdSupervisor,
+}
+
+impl Device {
+    /// Nothing is opened or started yet: the first call that needs the bus connects to it.
+    #[must_use]
+    pub fn new(places: &Places, environment: &Environment) -> Self {
+        Self {
+            units: UserUnits::new(environment.session_bus.clone()),
+            unit_files: QuadletDir::new(&places.quadlet),
+            images: PodmanImages::new(environment.clone(), &places.data),
+            leftovers: PodmanLeftovers::new(environment.clone()),
+            journal: UserJournal::new(environment.clone()),
+            ledger: FileLedger::new(&places.agent),
+            facts: LinuxFacts::new(environment.clone(), &places.data),
+            clock: SystemClock,
+            supervisor: SystemdSupervisor,
+        }
+    }
+}
+
+impl Host for Device {
+    type Units = UserUnits;
+    type UnitFiles = QuadletDir;
+    type Images = PodmanImages;
+    type Leftovers = PodmanLeftovers;
+    type Journal = UserJournal;
+    type Ledger = FileLedger;
+    type DeviceFacts = LinuxFacts;
+    type Clock = SystemClock;
+    type Supervisor = SystemdSupervisor;
+
+    fn units(&self) -> &UserUnits {
+        &self.units
+    }
+    fn unit_files(&self) -> &QuadletDir {
+        &self.unit_files
+    }
+    fn images(&self) -> &PodmanImages {
+        &self.images
+    }
+    fn leftovers(&self) -> &PodmanLeftovers {
+        &self.leftovers
+    }
+    fn journal(&self) -> &UserJournal {
+        &self.journal
+    }
+    fn ledger(&self) -> &FileLedger {
+        &self.ledger
+    }
+    fn facts(&self) -> &LinuxFacts {
+        &self.facts
+    }
+    fn clock(&self) -> &SystemClock {
+        &self.clock
+    }
+    fn supervisor(&self) -> &SystemdSupervisor {
+        &self.supervisor
+    }
+}

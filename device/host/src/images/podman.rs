@@ -1,0 +1,221 @@
+//! Images by podman(1).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fleet_protocol::score::ImageRef;
+use fleet_protocol::state::PullProgress;
+
+use super::progress::Progress;
+use super::{ImageError, Images, Pulled};
+use crate::durable;
+use crate::exec::{Environment, ExecError, Tool, run, run_watched};
+use crate::names::Digest;
+
+/// Longest pull: 2 GiB over a line of 0.5 Mbit/s. A shorter patience is the caller's: it drops the future.
+const PULL_WITHIN: Duration = Duration::from_secs(12 * 3600);
+/// Longest time for a question to the local storage; a card that is busy is slow.
+const ASK_WITHIN: Duration = Duration::from_secs(60);
+/// Free space without which no pull begins, so that the agent's own records still have room.
+const RESERVE: u64 = 256 << 20;
+
+/// podman's local storage.
+#[derive(Debug, Clone)]
+pub struct PodmanImages {
+    environment: Environment,
+    data: PathBuf,
+    reserve: u64,
+}
+
+impl PodmanImages {
+    /// `data` is any path on the file system that holds podman's storage.
+    #[must_use]
+    pub fn new(environment: Environment, data: impl Into<PathBuf>) -> Self {
+        Self {
+            environment,
+            data: data.into(),
+            reserve: RESERVE,
+        }
+    }
+
+    /// Sets how many bytes must be free for a pull to begin.
+    #[must_use]
+    pub fn with_reserve(mut self, bytes: u64) -> Self {
+        self.reserve = bytes;
+        self
+    }
+
+    fn check_room(&self) -> Result<(), ImageError> {
+        let space = durable::space(&self.data).map_err(|error| ImageError::Disk(error.into()))?;
+        if space.free < self.reserve {
+            return Err(ImageError::NoRoom {
+                free_mib: space.free >> 20,
+                reserve_mib: self.reserve >> 20,
+            });
+        }
+        Ok(())
+    }
+
+    async fn ask(&self, args: &[&str]) -> Result<String, ExecError> {
+        Ok(run(&self.environment, Tool::Podman, args, ASK_WITHIN)
+            .await?
+            .stdout)
+    }
+
+    /// Brings what podman wrote to the disk for good: it syncs little by itself, and a power cut would leave
+    /// layers of length zero that it calls present (podman#16362).
+    async fn settle(&self) -> Result<(), ImageError> {
+        let data = self.data.clone();
+        durable::blocking(move || durable::sync_file_system(&data))
+            .await
+            .map_err(ImageError::Disk)
+    }
+}
+
+/// The digest in what `podman image inspect --format {{.Digest}}` prints.
+fn digest(answer: &str) -> Result<Digest, ImageError> {
+    Digest::parse(answer.trim()).map_err(|source| ImageError::Answer {
+        operation: "image inspect",
+        source,
+    })
+}
+
+impl Images for PodmanImages {
+    async fn present(&self, image: &ImageRef) -> Result<Option<Digest>, ImageError> {
+        let args = ["image", "inspect", "--format", "{{.Digest}}", image.as_str()];
+        match self.ask(&args).await {
+            Ok(answer) => digest(&answer).map(Some),
+            Err(error) if error.stderr.contains("image not known") => Ok(None),
+            Err(error) => Err(ImageError::of(&error)),
+        }
+    }
+
+    async fn pull(
+        &self,
+        image: &ImageRef,
+        progress: &mut dyn FnMut(PullProgress),
+    ) -> Result<Pulled, ImageError> {
+        self.check_room()?;
+        let mut state = Progress::default();
+        let mut line = |line: &str| {
+            if let Some(now) = state.line(line) {
+                progress(now);
+            }
+        };
+        // One repetition by podman itself: longer waits are the caller's, who can show them.
+        let args = ["pull", "--retry=1", image.as_str()];
+        run_watched(&self.environment, Tool::Podman, &args, PULL_WITHIN, &mut line)
+            .await
+            .map_err(|error| ImageError::of(&error))?;
+        self.settle().await?;
+        match self.present(image).await? {
+            Some(digest) => Ok(Pulled { digest }),
+            None => Err(ImageError::Podman {
+                kind: super::ImageErrorKind::Corrupt,
+                detail: format!("{image} was pulled and yet is not in the storage"),
+            }),
+        }
+    }
+
+    async fn prune(&self, wanted: &[ImageRef]) -> Result<(), ImageError> {
+        let failed = |error| ImageError::of(&error);
+        let mut keep = Vec::new();
+        for image in wanted {
+            let args = ["image", "inspect", "--format", "{{.Id}}", image.as_str()];
+            // One that is wanted but not there has nothing to keep.
+            keep.extend(self.ask(&args).await.ok().map(|id| id.trim().to_owned()));
+        }
+        let listed = self
+            .ask(&["image", "ls", "--quiet", "--no-trunc"])
+            .await
+            .map_err(failed)?;
+        for id in listed
+            .lines()
+            .map(|line| line.trim().trim_start_matches("sha256:"))
+        {
+            if !keep.iter().any(|kept| kept.trim_start_matches("sha256:") == id) {
+                // An image in use is refused, which is what is wanted.
+                let _ = self.ask(&["image", "rm", id]).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn repair(&self) -> Result<(), ImageError> {
+        let args = ["system", "check", "--quick", "--repair", "--force"];
+        let repaired = run(&self.environment, Tool::Podman, &args, PULL_WITHIN).await;
+        repaired.map_err(|error| ImageError::of(&error))?;
+        self.settle().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ImageErrorKind;
+    use super::*;
+
+    const SHA: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    /// Images whose podman is a shell script that sees its arguments.
+    fn images(script: &str) -> (tempfile::TempDir, PodmanImages) {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!("#!/bin/sh\n{script}\n");
+        let _ = durable::replace(&dir.path().join("podman"), text.as_bytes(), 0o755).unwrap();
+        let environment = Environment {
+            home: dir.path().into(),
+            runtime_dir: dir.path().into(),
+            session_bus: String::new(),
+            tools: dir.path().into(),
+        };
+        let images = PodmanImages::new(environment, dir.path()).with_reserve(0);
+        (dir, images)
+    }
+
+    fn web() -> ImageRef {
+        "10.0.2.100:5000/web:1".parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_pull_tells_its_layers_and_ends_with_the_digest() {
+        let script = format!(
+            "case \"$*\" in
+             'pull --retry=1 10.0.2.100:5000/web:1')
+               echo 'Trying to pull 10.0.2.100:5000/web:1...' >&2; echo 'Copying blob {SHA}' >&2
+               echo 'Copying config {SHA}' >&2; echo 'Writing manifest to image destination' >&2; echo 0123;;
+             'image inspect --format {{{{.Digest}}}} 10.0.2.100:5000/web:1') echo '{SHA}';;
+             *) echo \"Error: unexpected $*\" >&2; exit 125;; esac"
+        );
+        let (_dir, images) = images(&script);
+        let mut seen = Vec::new();
+        let pulled = images
+            .pull(&web(), &mut |p| seen.push((p.layers_done, p.layers_total)))
+            .await
+            .unwrap();
+        assert_eq!(pulled.digest.as_str(), SHA);
+        assert_eq!(seen, [(0, 1), (1, 1)]);
+    }
+
+    #[tokio::test]
+    async fn an_image_that_is_not_there_is_none_and_a_broken_storage_is_an_error() {
+        let (_dir, there) = images("echo 'Error: 10.0.2.100:5000/web:1: image not known' >&2; exit 125");
+        assert_eq!(there.present(&web()).await.unwrap(), None);
+        let (_dir, broken) = images("echo 'Error: database is locked' >&2; exit 125");
+        let error = broken.present(&web()).await.unwrap_err();
+        assert_eq!(
+            (error.image_kind(), error.to_string().as_str()),
+            (ImageErrorKind::Podman, "podman-failed: database is locked")
+        );
+    }
+
+    #[tokio::test]
+    async fn no_pull_begins_without_the_reserve() {
+        let (_dir, images) = images("exit 0");
+        let error = images
+            .with_reserve(u64::MAX)
+            .pull(&web(), &mut |_| ())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, ImageError::NoRoom { .. }), "{error}");
+        assert!(error.is_transient() && error.kind() == "disk-full");
+    }
+}

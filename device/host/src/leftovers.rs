@@ -1,0 +1,143 @@
+//! What a deployment that was taken away left in podman.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use fleet_protocol::DeploymentName;
+
+use crate::exec::{Environment, ExecError, Tool, run};
+use crate::names::{container_name, volume_name};
+
+/// Longest time for one call to podman; removing a volume of many files on a card takes a while.
+const WITHIN: Duration = Duration::from_secs(120);
+
+/// What is still there of a deployment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// Containers, by name.
+    pub containers: Vec<String>,
+    /// Volumes, by name; those that were to be kept are not among them.
+    pub volumes: Vec<String>,
+}
+
+impl Remains {
+    /// Whether nothing is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.containers.is_empty() && self.volumes.is_empty()
+    }
+}
+
+/// Why podman could not clear away.
+#[derive(Debug, thiserror::Error)]
+pub enum LeftoversError {
+    /// A call to podman failed.
+    #[error("podman could not {operation} of {deployment}")]
+    Podman {
+        /// What was asked.
+        operation: &'static str,
+        /// Whose leftovers.
+        deployment: DeploymentName,
+        /// How it failed.
+        #[source]
+        source: ExecError,
+    },
+}
+
+/// What a deployment that was taken away left in podman.
+pub trait Leftovers {
+    /// Removes the container and the volumes of a deployment, except the volumes in `keep` (names
+    /// within the deployment), and says what is still there. The unit is expected to be stopped and its
+    /// files gone; a container that runs nevertheless is killed.
+    ///
+    /// # Errors
+    /// [`LeftoversError`] when podman itself fails; a removal that podman refused shows in the answer.
+    async fn remove(
+        &self,
+        deployment: &DeploymentName,
+        keep: &BTreeSet<String>,
+    ) -> Result<Remains, LeftoversError>;
+}
+
+/// podman's own containers and volumes.
+#[derive(Debug, Clone)]
+pub struct PodmanLeftovers {
+    environment: Environment,
+}
+
+impl PodmanLeftovers {
+    /// Starts nothing yet.
+    #[must_use]
+    pub fn new(environment: Environment) -> Self {
+        Self { environment }
+    }
+
+    async fn podman(&self, args: &[&str]) -> Result<String, ExecError> {
+        Ok(run(&self.environment, Tool::Podman, args, WITHIN).await?.stdout)
+    }
+
+    /// The container, if it is there.
+    async fn containers(&self, container: &str) -> Result<Vec<String>, ExecError> {
+        // The filter is a regular expression; ids have no character that means something in one.
+        let filter = format!("name=^{container}$");
+        let listed = self
+            .podman(&[
+                "ps",
+                "--all",
+                "--external",
+                "--filter",
+                &filter,
+                "--format",
+                "{{.Names}}",
+            ])
+            .await?;
+        Ok(listed.lines().map(str::to_owned).collect())
+    }
+
+    /// The volumes of the deployment that are not to be kept. All are listed and compared by prefix here:
+    /// podman's own filter is a regular expression in some versions and a part of the name in others.
+    async fn volumes(&self, prefix: &str, keep: &BTreeSet<String>) -> Result<Vec<String>, ExecError> {
+        let listed = self.podman(&["volume", "ls", "--format", "{{.Name}}"]).await?;
+        let ours = |line: &&str| line.strip_prefix(prefix).is_some_and(|name| !keep.contains(name));
+        Ok(listed.lines().filter(ours).map(str::to_owned).collect())
+    }
+}
+
+impl Leftovers for PodmanLeftovers {
+    async fn remove(
+        &self,
+        deployment: &DeploymentName,
+        keep: &BTreeSet<String>,
+    ) -> Result<Remains, LeftoversError> {
+        let failed = |operation| {
+            move |source| LeftoversError::Podman {
+                operation,
+                deployment: deployment.clone(),
+                source,
+            }
+        };
+        let container = container_name(deployment);
+        let prefix = volume_name(deployment, "");
+        // Refusals are not looked at here: what remains afterwards is what counts.
+        let _ = self
+            .podman(&["rm", "--force", "--ignore", "--time", "10", &container])
+            .await;
+        for volume in self
+            .volumes(&prefix, keep)
+            .await
+            .map_err(failed("list the volumes"))?
+        {
+            let _ = self.podman(&["volume", "rm", &volume]).await;
+        }
+        Ok(Remains {
+            containers: self
+                .containers(&container)
+                .await
+                .map_err(failed("list the containers"))?,
+            volumes: self
+                .volumes(&prefix, keep)
+                .await
+                .map_err(failed("list the volumes"))?,
+        })
+    }
+}

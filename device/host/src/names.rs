@@ -1,0 +1,250 @@
+//! Names on the device that are derived from a deployment's name, all in one place.
+//!
+//! A volume's part is set off by `.`, which no id contains: with `-`, volume `b-c` of deployment `a` and
+//! volume `c` of deployment `a-b` would be the same volume.
+
+use std::fmt;
+
+use fleet_protocol::DeploymentName;
+
+/// What every name of ours begins with.
+pub(crate) const PREFIX: &str = "fleet-";
+
+/// Deployments that cannot be: their unit would replace one of the platform's own.
+const RESERVED: [&str; 1] = ["agent"];
+
+/// Why a text is not one of our names.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// The unit of such a deployment would replace a unit of the platform.
+    #[error("a deployment cannot be called {0:?}: its unit would replace one of the platform's own")]
+    Reserved(String),
+    /// Not a name of the expected form.
+    #[error("{text:?} is not {expected}")]
+    Malformed {
+        /// The text.
+        text: String,
+        /// What it should have been.
+        expected: &'static str,
+    },
+}
+
+fn malformed<T>(text: &str, expected: &'static str) -> Result<T, NameError> {
+    Err(NameError::Malformed {
+        text: text.to_owned(),
+        expected,
+    })
+}
+
+macro_rules! text_type {
+    ($name:ident) => {
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+/// The unit of a deployment: `fleet-<deployment>.service`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnitName(String);
+text_type!(UnitName);
+
+impl UnitName {
+    /// The unit of this deployment.
+    ///
+    /// # Errors
+    /// [`NameError::Reserved`] when that is a unit of the platform.
+    pub fn of(deployment: &DeploymentName) -> Result<Self, NameError> {
+        if RESERVED.contains(&deployment.as_str()) {
+            return Err(NameError::Reserved(deployment.as_str().to_owned()));
+        }
+        Ok(Self(format!("{PREFIX}{deployment}.service")))
+    }
+
+    /// The deployment that this unit belongs to.
+    ///
+    /// # Panics
+    /// Never: the only constructor takes a deployment's name.
+    #[must_use]
+    pub fn deployment(&self) -> DeploymentName {
+        let name = self
+            .0
+            .strip_prefix(PREFIX)
+            .and_then(|name| name.strip_suffix(".service"));
+        DeploymentName::new(name.expect("built from a name")).expect("built from a name")
+    }
+}
+
+/// The container of a deployment: `fleet-<deployment>`.
+#[must_use]
+pub fn container_name(deployment: &DeploymentName) -> String {
+    format!("{PREFIX}{deployment}")
+}
+
+/// A volume of a deployment: `fleet-<deployment>.<name>`.
+#[must_use]
+pub fn volume_name(deployment: &DeploymentName, name: &str) -> String {
+    format!("{PREFIX}{deployment}.{name}")
+}
+
+/// The name of a Quadlet file of ours: `fleet-<deployment>.container`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnitFileName(String);
+text_type!(UnitFileName);
+
+impl UnitFileName {
+    /// The file of a deployment's container.
+    ///
+    /// # Errors
+    /// [`NameError::Reserved`], as with [`UnitName::of`].
+    pub fn container(deployment: &DeploymentName) -> Result<Self, NameError> {
+        UnitName::of(deployment)?;
+        Ok(Self(format!("{}.container", container_name(deployment))))
+    }
+
+    /// Reads the name of a file found on disk.
+    ///
+    /// # Errors
+    /// [`NameError`] when it is not one that this crate writes.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let name = text
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.strip_suffix(".container"));
+        match name.and_then(|name| DeploymentName::new(name).ok()) {
+            Some(deployment) => Self::container(&deployment),
+            None => malformed(text, "fleet-<deployment>.container"),
+        }
+    }
+
+    /// The deployment that the file belongs to.
+    ///
+    /// # Panics
+    /// Never: every constructor checks it.
+    #[must_use]
+    pub fn deployment(&self) -> DeploymentName {
+        let name = self
+            .0
+            .strip_prefix(PREFIX)
+            .and_then(|name| name.strip_suffix(".container"));
+        DeploymentName::new(name.expect("checked when built")).expect("checked when built")
+    }
+}
+
+/// systemd's `InvocationID`: 32 hex digits. Another one is another start.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InvocationId(String);
+text_type!(InvocationId);
+
+impl InvocationId {
+    /// From the 16 bytes that D-Bus gives; `None` for a unit that never ran (no bytes, or all zero).
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() != 16 || bytes.iter().all(|b| *b == 0) {
+            return None;
+        }
+        Some(Self(bytes.iter().map(|b| format!("{b:02x}")).collect()))
+    }
+
+    /// From 32 hex digits, as a record keeps it.
+    ///
+    /// # Errors
+    /// [`NameError::Malformed`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        if text.len() == 32
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        {
+            return Ok(Self(text.to_owned()));
+        }
+        malformed(text, "an invocation id: 32 hex digits")
+    }
+}
+
+/// A content digest: `sha256:` and 64 hex digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(String);
+text_type!(Digest);
+
+impl Digest {
+    /// Reads `sha256:…`.
+    ///
+    /// # Errors
+    /// [`NameError::Malformed`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let hex = text.strip_prefix("sha256:").unwrap_or_default();
+        if hex.len() == 64
+            && hex
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        {
+            return Ok(Self(text.to_owned()));
+        }
+        malformed(text, "a digest: sha256: and 64 hex digits")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> DeploymentName {
+        DeploymentName::new(text).unwrap()
+    }
+
+    #[test]
+    fn a_deployment_cannot_take_the_agents_own_unit() {
+        assert_eq!(
+            UnitName::of(&name("agent")),
+            Err(NameError::Reserved("agent".into()))
+        );
+        assert_eq!(
+            UnitName::of(&name("agent-2")).unwrap().as_str(),
+            "fleet-agent-2.service"
+        );
+    }
+
+    #[test]
+    fn two_deployments_never_share_a_volume() {
+        assert_ne!(volume_name(&name("a"), "b-c"), volume_name(&name("a-b"), "c"));
+    }
+
+    #[test]
+    fn file_names_are_read_back() {
+        let parsed = UnitFileName::parse("fleet-a-b.container").unwrap();
+        assert_eq!(
+            (parsed.as_str(), parsed.deployment()),
+            ("fleet-a-b.container", name("a-b"))
+        );
+        for text in [
+            "web.container",
+            "fleet-.container",
+            "fleet-agent.container",
+            "fleet-a.volume",
+            "fleet-a/../b.container",
+            "fleet-a.container~",
+            ".fleet-a.container~new",
+        ] {
+            assert!(UnitFileName::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_unit_that_never_ran_has_no_invocation() {
+        assert_eq!(InvocationId::from_bytes(&[]), None);
+        assert_eq!(InvocationId::from_bytes(&[0; 16]), None);
+        assert_eq!(
+            InvocationId::from_bytes(&[0xab; 16]).unwrap().as_str(),
+            "ab".repeat(16)
+        );
+    }
+}

@@ -1,0 +1,129 @@
+//! What systemd knows about a unit.
+
+use std::time::Duration;
+
+use crate::names::InvocationId;
+
+/// A unit that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    /// This run.
+    pub invocation_id: InvocationId,
+    /// The run began with this call.
+    pub fresh: bool,
+}
+
+/// Whether systemd has the unit's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoadState {
+    /// It has.
+    Loaded,
+    /// There is none.
+    NotFound,
+    /// There is one that systemd cannot use (`bad-setting`, `error`, `masked`, …), as systemd says it.
+    Unusable(String),
+}
+
+impl From<&str> for LoadState {
+    fn from(word: &str) -> Self {
+        match word {
+            "loaded" | "merged" => Self::Loaded,
+            "not-found" => Self::NotFound,
+            other => Self::Unusable(other.to_owned()),
+        }
+    }
+}
+
+/// systemd's `ActiveState`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ActiveState {
+    /// Up.
+    Active,
+    /// Up, and reading its configuration again.
+    Reloading,
+    /// Down.
+    Inactive,
+    /// Down after a failure.
+    Failed,
+    /// Between down and up; also while it waits for its next automatic restart.
+    Activating,
+    /// Between up and down.
+    Deactivating,
+    /// A word of another systemd.
+    Unknown(String),
+}
+
+impl From<&str> for ActiveState {
+    fn from(word: &str) -> Self {
+        match word {
+            "active" => Self::Active,
+            "reloading" | "refreshing" => Self::Reloading,
+            "inactive" => Self::Inactive,
+            "failed" => Self::Failed,
+            "activating" => Self::Activating,
+            "deactivating" => Self::Deactivating,
+            other => Self::Unknown(other.to_owned()),
+        }
+    }
+}
+
+/// What systemd knows about a unit, read at one time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitFacts {
+    /// Whether there is a file.
+    pub load_state: LoadState,
+    /// Up or down.
+    pub active_state: ActiveState,
+    /// The finer word: `running`, `start`, `auto-restart`, `dead`, …
+    pub sub_state: String,
+    /// systemd's `Result` of the last run: `success`, `exit-code`, `signal`, `timeout`, `oom-kill`,
+    /// `start-limit-hit`, …
+    pub result: String,
+    /// The present or last run; `None` when it never ran since boot.
+    pub invocation_id: Option<InvocationId>,
+    /// Automatic restarts since the last start that somebody asked for.
+    pub n_restarts: u32,
+    /// How the main process ended: 1 exited, 2 killed, 3 dumped (`CLD_*`); 0 when it has not ended.
+    pub exec_main_code: i32,
+    /// Its exit status or signal.
+    pub exec_main_status: i32,
+    /// When the state last changed, since boot (`CLOCK_MONOTONIC`); zero when never.
+    pub state_change_monotonic: Duration,
+    /// Whether the conditions of the last start held.
+    pub condition_result: bool,
+    /// A job is queued or running.
+    pub job_pending: bool,
+}
+
+impl UnitFacts {
+    /// Up, and the last run has not failed.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        matches!(self.active_state, ActiveState::Active | ActiveState::Reloading)
+    }
+
+    /// Down for good: neither up nor on its way there.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        matches!(self.active_state, ActiveState::Inactive | ActiveState::Failed)
+    }
+
+    /// Waiting for systemd's next automatic restart, which is a failure that never reads `failed`.
+    #[must_use]
+    pub fn is_restarting(&self) -> bool {
+        self.sub_state.starts_with("auto-restart")
+    }
+
+    /// One sentence about the last run's end, for a cause.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match (self.exec_main_code, self.result.as_str()) {
+            (1, "exit-code" | "success") => format!("exited with status {}", self.exec_main_status),
+            (2 | 3, "signal" | "core-dump") => format!("killed by signal {}", self.exec_main_status),
+            (_, "timeout") => "did not become ready in time".to_owned(),
+            (_, "oom-kill") => "killed because it exceeded its memory".to_owned(),
+            (_, "start-limit-hit") => "failed too often in a row; systemd stopped trying".to_owned(),
+            (_, result) => format!("ended with result {result}"),
+        }
+    }
+}

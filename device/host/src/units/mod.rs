@@ -1,0 +1,72 @@
+//! Units of `systemd --user`: what can be asked of them, and what is known about them.
+
+mod error;
+mod facts;
+mod systemd;
+
+pub use error::UnitsError;
+pub use facts::{ActiveState, LoadState, Started, UnitFacts};
+pub use systemd::UserUnits;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::names::UnitName;
+
+/// Starts, stops and observes units.
+///
+/// Every operation is idempotent and may be repeated after an error. `within` is the longest wait for
+/// the job; when it passes, the job itself goes on and [`Units::facts`] tells what came of it.
+pub trait Units {
+    /// Makes systemd run its generators and read its unit files again.
+    ///
+    /// # Errors
+    /// [`UnitsError`] when there is no bus, or systemd refuses.
+    async fn reload(&self) -> Result<(), UnitsError>;
+
+    /// Starts a unit and waits until it has started, or failed to.
+    ///
+    /// `Started::fresh` is false when it was running already.
+    ///
+    /// # Errors
+    /// [`UnitsError::JobFailed`] carries the facts that decided; [`UnitsError::Skipped`] when a condition
+    /// kept it from starting; [`UnitsError::NoSuchUnit`] when no file describes it.
+    async fn start(&self, unit: &UnitName, within: Duration) -> Result<Started, UnitsError>;
+
+    /// Stops a unit and waits until it is down. A unit that is unknown or not running is down.
+    ///
+    /// # Errors
+    /// [`UnitsError`], as with [`Units::start`].
+    async fn stop(&self, unit: &UnitName, within: Duration) -> Result<(), UnitsError>;
+
+    /// Stops and starts in one job. `Started::fresh` is always true.
+    ///
+    /// # Errors
+    /// [`UnitsError`], as with [`Units::start`].
+    async fn restart(&self, unit: &UnitName, within: Duration) -> Result<Started, UnitsError>;
+
+    /// Forgets a failure and the start limit's count. Unknown units have none.
+    ///
+    /// # Errors
+    /// [`UnitsError`] when there is no bus, or systemd refuses.
+    async fn reset_failed(&self, unit: &UnitName) -> Result<(), UnitsError>;
+
+    /// What systemd knows about a unit now. A unit without a file has [`LoadState::NotFound`].
+    ///
+    /// # Errors
+    /// [`UnitsError`] when there is no bus, or the answer cannot be read.
+    async fn facts(&self, unit: &UnitName) -> Result<UnitFacts, UnitsError>;
+
+    /// Sets which units [`Units::changed`] tells about. Survives a lost bus.
+    ///
+    /// # Errors
+    /// [`UnitsError`] when there is no bus; the wish is kept, and obeyed when the bus is back.
+    async fn watch(&self, units: BTreeSet<UnitName>) -> Result<(), UnitsError>;
+
+    /// Waits until a watched unit may have changed, and says which. Changes are merged: ask
+    /// [`Units::facts`] what is true now. After a lost bus every watched unit may have changed.
+    /// While there is no bus it keeps trying to reach one, so it never fails.
+    ///
+    /// Cancel-safe: a change is told to the next call.
+    async fn changed(&self) -> BTreeSet<UnitName>;
+}
