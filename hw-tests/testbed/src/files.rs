@@ -19,13 +19,14 @@ pub fn write_atomically(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> 
 /// The last `lines` lines of a text file; an unreadable file reads as a sentence that says so.
 pub fn tail(path: &Path, lines: usize) -> String {
     match fs::read(path) {
-        Ok(bytes) => {
-            let text = String::from_utf8_lossy(&bytes);
-            let all: Vec<&str> = text.lines().collect();
-            all[all.len().saturating_sub(lines)..].join("\n")
-        }
+        Ok(bytes) => last_lines(&String::from_utf8_lossy(&bytes), lines),
         Err(error) => format!("(no log at {}: {error})", path.display()),
     }
+}
+
+pub(crate) fn last_lines(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
 }
 
 /// SHA-256 in lower-case hexadecimal.

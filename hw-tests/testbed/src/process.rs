@@ -5,7 +5,7 @@
 //! process; a child of a short-lived pool thread would vanish with it.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,10 @@ use nix::unistd::Pid;
 use crate::{files, poll};
 
 const SETPRIV: &str = "/usr/bin/setpriv";
+const PAUSE: Duration = Duration::from_secs(5);
 const TAIL_LINES: usize = 30;
+/// A program that fails repeats itself; what counts is said last.
+const SAID_LINES: usize = 3;
 
 /// What a service could not do. Each text ends with the last lines of its log.
 #[derive(Debug, thiserror::Error)]
@@ -194,6 +197,19 @@ impl Service {
         })
     }
 
+    /// Freezes it (SIGSTOP), and waits until each of its threads stands still: a thread that is at work sees the signal only
+    /// some time after `kill` has returned.
+    pub fn pause(&mut self) -> Result<(), ServiceError> {
+        self.signal(Signal::SIGSTOP)?;
+        let tasks = PathBuf::from(format!("/proc/{}/task", self.pid()));
+        self.wait_until("stand still", PAUSE, || running_threads(&tasks))
+    }
+
+    /// Ends a [`Service::pause`].
+    pub fn resume(&mut self) -> Result<(), ServiceError> {
+        self.signal(Signal::SIGCONT)
+    }
+
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>, ServiceError> {
         self.child.try_wait().map_err(|source| ServiceError::State {
@@ -253,6 +269,19 @@ fn guarded_command(spec: &ServiceSpec) -> io::Result<Command> {
     Ok(command)
 }
 
+/// The state is the first field after the program's name, which stands in parentheses and can hold anything.
+fn running_threads(tasks: &Path) -> Result<(), String> {
+    let entries = fs::read_dir(tasks).map_err(|error| error.to_string())?;
+    let is_stopped = |stat: &str| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'));
+    let stats = entries
+        .flatten()
+        .filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+    match stats.filter(|stat| !is_stopped(stat)).count() {
+        0 => Ok(()),
+        running => Err(format!("{running} threads still run")),
+    }
+}
+
 type Fork = (Command, Sender<io::Result<Child>>);
 
 /// Hands the command to the thread that forks for the whole process; see the module's text for why.
@@ -304,6 +333,7 @@ pub(crate) fn run_to_end<A: AsRef<OsStr>>(
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    let said = files::last_lines(&said, SAID_LINES);
     Err(RunError::Failed {
         name,
         status: output.status,

@@ -5,7 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -116,12 +115,12 @@ impl Registry {
 
     /// Freezes it: connections stay open and a pull makes no progress.
     pub fn pause(&mut self) -> Result<(), RegistryError> {
-        Ok(self.running()?.signal(Signal::SIGSTOP)?)
+        Ok(self.running()?.pause()?)
     }
 
     /// Ends a [`Registry::pause`].
     pub fn resume(&mut self) -> Result<(), RegistryError> {
-        Ok(self.running()?.signal(Signal::SIGCONT)?)
+        Ok(self.running()?.resume()?)
     }
 
     /// Starts it on the same port with the same images; kills it first when it runs.

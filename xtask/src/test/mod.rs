@@ -74,10 +74,10 @@ pub fn run_tier(workspace: &Workspace, tier: Tier, scope: &Scope) -> Result<()> 
         .run()?;
     if tier == Tier::Unit && scope.runner.is_empty() {
         // nextest doesn't run the examples in the documentation.
-        workspace
-            .cargo(["test", "--locked", "--workspace", "--doc", "--quiet"])
-            .run()
-            .context("examples in the docs")?;
+        let examples = workspace
+            .cargo(["test", "--locked", "--doc", "--quiet"])
+            .args(scope.packages());
+        examples.run().context("examples in the docs")?;
     }
     Ok(())
 }

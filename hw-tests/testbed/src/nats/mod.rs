@@ -159,12 +159,12 @@ impl NatsServer {
 
     /// Freezes it: connections stay open and nothing is answered, as on a network that swallows everything.
     pub fn pause(&mut self) -> Result<(), NatsError> {
-        Ok(self.running()?.signal(Signal::SIGSTOP)?)
+        Ok(self.running()?.pause()?)
     }
 
     /// Ends a [`NatsServer::pause`].
     pub fn resume(&mut self) -> Result<(), NatsError> {
-        Ok(self.running()?.signal(Signal::SIGCONT)?)
+        Ok(self.running()?.resume()?)
     }
 
     /// Starts it on the same port with the same store; kills it first when it runs.
