@@ -19,9 +19,7 @@ pub fn run(workspace: &Workspace, tiers: &[Tier]) -> Result<()> {
     if stages.run("setup", || setup::ensure(workspace, &purposes))? {
         stages.adopt("check", check::stages(workspace, &[])?);
         for tier in tiers {
-            stages.run(&format!("test · {tier}"), || {
-                test::run_tier(workspace, *tier, &Scope::default())
-            })?;
+            test::run_tier(workspace, &mut stages, *tier, &Scope::default())?;
         }
     }
     println!("{}", stages.table());

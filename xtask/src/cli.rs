@@ -1,14 +1,17 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::check::Check;
+use crate::image::Profile;
 use crate::setup::needs::Purpose;
 use crate::test::Scope;
 use crate::tier::Tier;
 use crate::workspace::Workspace;
-use crate::{check, ci, setup, test};
+use crate::{check, ci, image, setup, test};
 
 /// Exit code after Ctrl-C or SIGTERM, as a shell reports it.
 pub const EXIT_INTERRUPTED: u8 = 130;
@@ -36,6 +39,8 @@ enum Command {
     Check(CheckArgs),
     /// Run the tests, after setting up what they need
     Test(TestArgs),
+    /// Build the device image with the programs of this checkout
+    Image(ImageArgs),
     /// Setup, check and every tier of tests, with a table of times at the end
     Ci(TierArgs),
 }
@@ -73,6 +78,16 @@ struct TestArgs {
     /// Handed on to the test runner: names of tests, or its own flags
     #[arg(last = true)]
     runner: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct ImageArgs {
+    /// The kind of machine
+    #[arg(long, value_enum, default_value = "amd64-vm")]
+    profile: Profile,
+    /// The file to write [default: in the cache, where virtual devices take it from]
+    #[arg(long)]
+    out: Option<PathBuf>,
 }
 
 impl TierArgs {
@@ -113,6 +128,7 @@ pub fn run(cli: Cli) -> Result<()> {
                 },
             )
         }
+        Command::Image(args) => image::run(&workspace, args.profile, args.out),
         Command::Ci(args) => ci::run(&workspace, &args.chosen()),
     }
 }

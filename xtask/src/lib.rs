@@ -4,6 +4,7 @@
 //! - [`setup`]: what is missing on this machine, and installing it
 //! - [`check`]: everything that can be judged without running the product
 //! - [`test`]: the tiers of tests
+//! - [`image`]: the device image with the programs of this checkout
 //! - [`ci`]: all of it, with a table of times
 //! - [`demo`], [`bench`]: the one JSON line that each ends on
 //! - [`stages`], [`process`], [`progress`], [`interrupt`], [`workspace`]: what they share
@@ -15,6 +16,7 @@ pub mod check;
 pub mod ci;
 pub mod cli;
 pub mod demo;
+pub mod image;
 pub mod interrupt;
 pub mod process;
 pub mod progress;

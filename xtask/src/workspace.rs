@@ -38,6 +38,19 @@ impl Workspace {
         Tool::new(cargo, &self.root).args(args)
     }
 
+    /// Where cargo puts what it builds.
+    pub fn target_folder(&self) -> Result<PathBuf> {
+        let text = self
+            .cargo(["metadata", "--locked", "--no-deps", "--format-version", "1"])
+            .text()?;
+        let metadata: serde_json::Value =
+            serde_json::from_str(&text).context("cannot read cargo's metadata")?;
+        metadata["target_directory"]
+            .as_str()
+            .map(PathBuf::from)
+            .context("cargo's metadata names no target folder")
+    }
+
     /// Any other program, in the root folder.
     pub fn tool(&self, program: &str) -> Tool {
         Tool::new(program, &self.root)

@@ -10,24 +10,28 @@ pub enum Purpose {
     Build,
     /// `cargo xtask check`.
     Check,
+    /// `cargo xtask image`.
+    Image,
     /// A tier of tests.
     Tests(Tier),
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Build,
         Self::Check,
+        Self::Image,
         Self::Tests(Tier::Unit),
         Self::Tests(Tier::Service),
         Self::Tests(Tier::Vm),
         Self::Tests(Tier::Browser),
     ];
 
-    /// The purposes that this one includes: nothing is tested without being built.
+    /// The purposes that this one includes: nothing is tested without being built, and a virtual
+    /// device runs the image.
     pub fn includes(self, other: Self) -> bool {
-        self == other || other == Self::Build
+        self == other || other == Self::Build || (self == Self::Tests(Tier::Vm) && other == Self::Image)
     }
 }
 
@@ -92,6 +96,7 @@ const SERVICES: &[Purpose] = &[
     Purpose::Tests(Tier::Browser),
 ];
 const SERVICE: &[Purpose] = &[Purpose::Tests(Tier::Service)];
+const IMAGE: &[Purpose] = &[Purpose::Image];
 const VM: &[Purpose] = &[Purpose::Tests(Tier::Vm)];
 const BROWSER: &[Purpose] = &[Purpose::Tests(Tier::Browser)];
 
@@ -131,13 +136,24 @@ pub const PACKAGES: &[Package] = &[
         SERVICE,
         "a private bus for tests that speak D-Bus",
     ),
-    same("mmdebstrap", 5, VM, "makes the device's root file system"),
+    same("mmdebstrap", 5, IMAGE, "makes the device's root file system"),
+    same(
+        "debian-archive-keyring",
+        1,
+        IMAGE,
+        "proves that Debian's packages are Debian's",
+    ),
+    same("gpgv", 1, IMAGE, "checks their signatures"),
+    same(
+        "uidmap",
+        1,
+        IMAGE,
+        "lets an ordinary user make the root file system",
+    ),
     same("qemu-system-x86", 250, VM, "runs virtual devices"),
     same("qemu-utils", 20, VM, "makes and grows their disks"),
     same("ovmf", 20, VM, "their UEFI firmware"),
-    same("mtools", 1, VM, "reads and writes their FAT partition"),
-    same("dosfstools", 1, VM, "makes their FAT partition"),
-    same("fdisk", 1, VM, "makes their partition table"),
+    same("socat", 2, VM, "carries their connections to the servers here"),
     same(
         "chromium",
         400,

@@ -81,6 +81,7 @@ fn list_purposes(purposes: &[Purpose]) -> String {
         .map(|purpose| match purpose {
             Purpose::Build => "building".to_owned(),
             Purpose::Check => "checks".to_owned(),
+            Purpose::Image => "the device image".to_owned(),
             Purpose::Tests(tier) => format!("{tier} tests"),
         })
         .collect();
@@ -112,6 +113,15 @@ mod tests {
         );
         let checks = names(&[Purpose::Check], &["gcc", "libc6-dev", "pkg-config", "git"]);
         assert_eq!(checks, ["shellcheck"]);
+    }
+
+    #[test]
+    fn virtual_devices_need_what_their_image_needs() {
+        let vm = names(&[Purpose::Tests(Tier::Vm)], &[]);
+        for package in names(&[Purpose::Image], &[]) {
+            assert!(vm.contains(&package), "{package}");
+        }
+        assert!(!names(&[Purpose::Image], &[]).contains(&"qemu-system-x86"));
     }
 
     #[test]

@@ -4,11 +4,15 @@ mod targets;
 
 use anyhow::{Context, Result, bail};
 
+use crate::image::{self, Profile};
 use crate::setup;
 use crate::setup::needs::Purpose;
 use crate::stages::Stages;
 use crate::tier::Tier;
 use crate::workspace::Workspace;
+
+/// Names an image that virtual devices run instead of that of this checkout.
+const IMAGE_VARIABLE: &str = "FLEET_DEVICE_IMAGE";
 
 /// Which tests of a tier.
 #[derive(Debug, Clone, Default)]
@@ -50,7 +54,7 @@ pub fn run(workspace: &Workspace, tiers: &[Tier], scope: &Scope) -> Result<()> {
     setup::ensure(workspace, &purposes)?;
     let mut stages = Stages::default();
     for tier in tiers {
-        stages.run(&tier.to_string(), || run_tier(workspace, *tier, scope))?;
+        run_tier(workspace, &mut stages, *tier, scope)?;
     }
     if tiers.len() > 1 {
         println!("{}", stages.table());
@@ -58,8 +62,22 @@ pub fn run(workspace: &Workspace, tiers: &[Tier], scope: &Scope) -> Result<()> {
     stages.verdict()
 }
 
-/// Runs one tier, whose setup was done. A tier without a test is an error: it can't have passed.
-pub fn run_tier(workspace: &Workspace, tier: Tier, scope: &Scope) -> Result<()> {
+/// Runs one tier, whose setup was done, as stages; virtual devices get the image of this checkout first.
+pub fn run_tier(workspace: &Workspace, stages: &mut Stages, tier: Tier, scope: &Scope) -> Result<()> {
+    let has_tests = tier == Tier::Unit || targets::selection(&targets::list(workspace)?, tier, scope).is_ok();
+    if tier == Tier::Vm && has_tests && std::env::var_os(IMAGE_VARIABLE).is_none() {
+        let image = image::in_cache(Profile::Amd64Vm)?;
+        if !stages.run("image", || image::build(workspace, Profile::Amd64Vm, &image))? {
+            return Ok(());
+        }
+    }
+    stages
+        .run(&format!("test · {tier}"), || run_tests(workspace, tier, scope))
+        .map(drop)
+}
+
+/// A tier without a test is an error: it can't have passed.
+fn run_tests(workspace: &Workspace, tier: Tier, scope: &Scope) -> Result<()> {
     let selection = match tier {
         Tier::Unit => ["--lib", "--bins"].map(str::to_owned).to_vec(),
         Tier::Service | Tier::Vm | Tier::Browser => {
