@@ -12,10 +12,11 @@ use crate::profile::Profile;
 pub(crate) const ENTRY_TOKEN: &str = "fleet";
 
 /// Options of the kernel. `root` is named by LV path: a snapshot has the same UUID. `panic=30` also makes the initramfs
-/// reboot instead of offering a shell nobody can reach.
+/// reboot instead of offering a shell nobody can reach. `gpt` lets the kernel take the second partition table when a cut
+/// tore the first.
 pub(crate) fn kernel_options(profile: Profile) -> String {
     format!(
-        "root=/dev/fleet/root rootfstype=ext4 rw {} loglevel=4 panic=30 systemd.gpt_auto=no systemd.show_status=yes",
+        "root=/dev/fleet/root rootfstype=ext4 rw {} gpt loglevel=4 panic=30 systemd.gpt_auto=no systemd.show_status=yes",
         profile.console_options()
     )
 }

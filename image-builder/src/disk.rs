@@ -167,11 +167,12 @@ impl Disk<'_> {
 fn copy_into(image: &File, span: Span, part: &Path) -> Result<(), ImageError> {
     let mut file = File::open(part).map_err(ImageError::io("open", part))?;
     let mut block = vec![0; usize::try_from(MIB / 4).expect("256 KiB fit memory")];
+    let zeros = block.clone();
     let mut offset = 0;
     while offset < span.size {
         file.read_exact(&mut block)
             .map_err(ImageError::io("read", part))?;
-        if block.iter().any(|byte| *byte != 0) {
+        if block != zeros {
             image
                 .write_all_at(&block, span.start + offset)
                 .map_err(ImageError::io("copy", part))?;

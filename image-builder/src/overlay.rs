@@ -15,7 +15,8 @@ use crate::tree::{Node, Tree, header};
 pub(crate) const FLEET_ID: u64 = 970;
 
 /// Links of units that a device doesn't want, as Debian's packages make them. Nothing on a device changes by itself:
-/// updates come from the fleet, so apt's timers and dpkg's backups go.
+/// updates come from the fleet, so apt's timers and dpkg's backups go; see
+/// `etc/lvm/lvmlocal.conf` for dmeventd.
 const REMOVED: &[&str] = &[
     "etc/systemd/system/default.target.wants/netavark-dhcp-proxy.service",
     "etc/systemd/system/sockets.target.wants/netavark-dhcp-proxy.socket",
@@ -26,6 +27,10 @@ const REMOVED: &[&str] = &[
     "etc/systemd/system/timers.target.wants/e2scrub_all.timer",
     "etc/systemd/system/multi-user.target.wants/e2scrub_reap.service",
     "etc/systemd/system/multi-user.target.wants/remote-fs.target",
+    "etc/systemd/system/sockets.target.wants/dm-event.socket",
+    "etc/systemd/system/sysinit.target.wants/blk-availability.service",
+    "etc/systemd/system/sysinit.target.wants/lvm2-lvmpolld.socket",
+    "etc/systemd/system/sysinit.target.wants/lvm2-monitor.service",
     "etc/systemd/user/sockets.target.wants/dirmngr.socket",
     "etc/systemd/user/sockets.target.wants/gpg-agent.socket",
     "etc/systemd/user/sockets.target.wants/gpg-agent-browser.socket",

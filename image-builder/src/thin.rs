@@ -66,9 +66,10 @@ impl<'a> Packer<'a> {
 /// Calls `action` with the number and bytes of each block that is not all zeros.
 fn for_each_block(mut file: &File, mut action: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut block = vec![0; usize::try_from(CHUNK).expect("a block fits memory")];
+    let zeros = block.clone();
     for number in 0..file.metadata()?.len() / CHUNK {
         file.read_exact(&mut block)?;
-        if block.iter().any(|byte| *byte != 0) {
+        if block != zeros {
             action(number, &block)?;
         }
     }

@@ -1,0 +1,314 @@
+//! The device's real files.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+
+use fleet_protocol::enrolment::{Enrolment, MAX_ENROLMENT_BYTES};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::unistd::{User, sethostname};
+
+use crate::enrol::Identity;
+use crate::first_boot::{Place, Places};
+
+/// The agent's user, who owns the identity.
+const OWNER: &str = "fleet";
+/// `fleet-error.txt` has one length for ever, so that writing it again changes no cluster and no directory entry.
+const ERROR_BYTES: usize = 4096;
+
+/// Files of a device, below a root folder (`/` unless in tests).
+pub struct LocalPlaces {
+    root: PathBuf,
+    owner: Option<(u32, u32)>,
+}
+
+impl Default for LocalPlaces {
+    fn default() -> Self {
+        let user = User::from_name(OWNER).ok().flatten();
+        Self {
+            root: "/".into(),
+            owner: user.map(|user| (user.uid.as_raw(), user.gid.as_raw())),
+        }
+    }
+}
+
+impl LocalPlaces {
+    fn path(&self, place: Place) -> PathBuf {
+        self.root.join(match place {
+            Place::FleetToml => "boot/efi/fleet.toml",
+            Place::FleetError => "boot/efi/fleet-error.txt",
+            Place::HostName => "etc/hostname",
+            Place::Registries => "etc/containers/registries.conf.d/50-fleet.conf",
+        })
+    }
+
+    fn data(&self) -> PathBuf {
+        self.root.join("var/lib/fleet")
+    }
+
+    fn give(&self, path: &Path, mode: u32) -> io::Result<()> {
+        if let Some((user, group)) = self.owner {
+            chown(path, Some(user), Some(group))?;
+        }
+        fs::set_permissions(path, Permissions::from_mode(mode))
+    }
+
+    /// One file of the identity, durable but for its folder.
+    fn write_part(&self, folder: &Path, name: &str, mode: u32, content: &str) -> io::Result<()> {
+        let path = folder.join(name);
+        let mut file = File::create_new(&path)?;
+        self.give(&path, mode)?;
+        file.write_all(content.as_bytes())?;
+        file.sync_all()
+    }
+}
+
+impl Places for LocalPlaces {
+    fn fat_is_mounted(&mut self) -> bool {
+        let device = |path: &str| fs::metadata(self.root.join(path)).map(|facts| facts.dev()).ok();
+        device("boot/efi").is_some_and(|fat| Some(fat) != device("boot"))
+    }
+
+    fn read(&mut self, place: Place) -> io::Result<Option<Vec<u8>>> {
+        let file = match File::open(self.path(place)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut content = Vec::new();
+        // One byte more than is allowed shows that there is more.
+        file.take(MAX_ENROLMENT_BYTES as u64 + 1)
+            .read_to_end(&mut content)?;
+        Ok(Some(content))
+    }
+
+    fn replace(&mut self, place: Place, content: Option<&str>) -> io::Result<()> {
+        let path = self.path(place);
+        let folder = path.parent().expect("every place is in a folder").to_owned();
+        let Some(content) = content else {
+            return absent(fs::remove_file(&path)).and_then(|()| sync_folder(&folder));
+        };
+        fs::create_dir_all(&folder)?;
+        let staged = path.with_extension("fleet-new");
+        let mut file = File::create(&staged)?;
+        file.write_all(content.as_bytes())?;
+        file.set_permissions(Permissions::from_mode(0o644))?;
+        file.sync_all()?;
+        fs::rename(&staged, &path)?;
+        sync_folder(&folder)
+    }
+
+    fn identity(&mut self) -> io::Result<Option<Identity>> {
+        let folder = self.data().join("identity");
+        let part = |name: &str| match fs::read_to_string(folder.join(name)) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        let (Some(device), Some(seed)) = (part("device.toml")?, part("nats.nk")?) else {
+            return Ok(None);
+        };
+        let Ok(public) = toml::from_str::<Enrolment>(&device) else {
+            self.say(
+                "the stored identity (device.toml) cannot be read; a fleet.toml with it is needed again",
+            );
+            return Ok(None);
+        };
+        Ok(Some(Identity {
+            public,
+            seed: seed.trim().to_owned(),
+            ca: part("ca.pem")?,
+        }))
+    }
+
+    fn store_identity(&mut self, identity: &Identity) -> io::Result<()> {
+        let (data, current) = (self.data(), self.data().join("identity"));
+        let staged = data.join("identity.new");
+        absent(fs::remove_dir_all(&staged))?;
+        fs::create_dir(&staged)?;
+        self.give(&staged, 0o700)?;
+        let device = toml::to_string(&identity.public).map_err(io::Error::other)?;
+        self.write_part(&staged, "device.toml", 0o600, &device)?;
+        self.write_part(&staged, "nats.nk", 0o600, &format!("{}\n", identity.seed))?;
+        if let Some(pem) = &identity.ca {
+            self.write_part(&staged, "ca.pem", 0o644, pem)?;
+        }
+        sync_folder(&staged)?;
+        // All files of the identity change in one step.
+        if current.exists() {
+            renameat2(
+                AT_FDCWD,
+                &staged,
+                AT_FDCWD,
+                &current,
+                RenameFlags::RENAME_EXCHANGE,
+            )?;
+        } else {
+            fs::rename(&staged, &current)?;
+        }
+        sync_folder(&data)?;
+        absent(fs::remove_dir_all(&staged))
+    }
+
+    fn wipe_fleet_toml(&mut self) -> io::Result<()> {
+        let path = self.path(Place::FleetToml);
+        let mut file = File::options().write(true).open(&path)?;
+        let size = file.metadata()?.len();
+        io::copy(&mut io::repeat(0).take(size), &mut file)?;
+        file.sync_all()?;
+        fs::remove_file(&path)?;
+        sync_folder(path.parent().expect("fleet.toml is in a folder"))
+    }
+
+    fn write_error(&mut self, text: &str) -> io::Result<()> {
+        let mut content = text.as_bytes().to_vec();
+        content.resize(ERROR_BYTES, b'\n');
+        if self.read(Place::FleetError)?.as_ref() == Some(&content) {
+            return Ok(());
+        }
+        let path = self.path(Place::FleetError);
+        let mut file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)?;
+        file.rewind()?;
+        file.write_all(&content)?;
+        file.sync_all()?;
+        sync_folder(path.parent().expect("fleet-error.txt is in a folder"))
+    }
+
+    fn remove_error(&mut self) -> io::Result<()> {
+        let path = self.path(Place::FleetError);
+        match fs::remove_file(&path) {
+            Ok(()) => sync_folder(path.parent().expect("fleet-error.txt is in a folder")),
+            error => absent(error),
+        }
+    }
+
+    fn set_host_name(&mut self, name: &str) -> io::Result<()> {
+        if self.root == Path::new("/") {
+            sethostname(OsStr::new(name))?;
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, line: &str) {
+        println!("fleet: {line}");
+    }
+}
+
+fn absent(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::enrol::read_identity;
+    use crate::enrol::tests::{fleet_toml, seed};
+
+    struct Device {
+        folder: tempfile::TempDir,
+        places: LocalPlaces,
+    }
+
+    fn device() -> Device {
+        let folder = tempfile::tempdir().expect("a folder");
+        for path in ["boot/efi", "etc", "var/lib/fleet"] {
+            fs::create_dir_all(folder.path().join(path)).expect("a folder");
+        }
+        let places = LocalPlaces {
+            root: folder.path().to_owned(),
+            owner: None,
+        };
+        Device { folder, places }
+    }
+
+    fn identity(device: &str) -> Identity {
+        read_identity(fleet_toml(device, &seed()).as_bytes()).expect("an identity")
+    }
+
+    #[test]
+    fn stored_identity_is_read_back_and_its_secret_is_private() {
+        let Device { folder, mut places } = device();
+        let identity = identity("a");
+        places.store_identity(&identity).expect("a store");
+        assert_eq!(places.identity().expect("a read"), Some(identity));
+        let mode = |path: &str| {
+            fs::metadata(folder.path().join("var/lib/fleet/identity").join(path))
+                .expect("a file")
+                .mode()
+                & 0o777
+        };
+        assert_eq!(
+            [mode("."), mode("nats.nk"), mode("device.toml")],
+            [0o700, 0o600, 0o600]
+        );
+        let public =
+            fs::read_to_string(folder.path().join("var/lib/fleet/identity/device.toml")).expect("text");
+        assert!(!public.contains("credential"), "{public}");
+    }
+
+    #[test]
+    fn second_identity_replaces_the_first_and_leaves_no_copy() {
+        let Device { folder, mut places } = device();
+        places.store_identity(&identity("a")).expect("a store");
+        let second = identity("a");
+        places.store_identity(&second).expect("a store");
+        assert_eq!(places.identity().expect("a read"), Some(second));
+        assert!(!folder.path().join("var/lib/fleet/identity.new").exists());
+    }
+
+    #[test]
+    fn rest_of_an_interrupted_store_does_not_stop_the_next() {
+        let Device { folder, mut places } = device();
+        let rest = folder.path().join("var/lib/fleet/identity.new");
+        fs::create_dir(&rest).expect("a folder");
+        File::create(rest.join("nats.nk")).expect("a file");
+        places.store_identity(&identity("a")).expect("a store");
+        assert!(!rest.exists());
+    }
+
+    #[test]
+    fn error_file_keeps_its_length_and_inode() {
+        let Device { folder, mut places } = device();
+        let path = folder.path().join("boot/efi/fleet-error.txt");
+        places.write_error("a long reason").expect("a write");
+        let first = fs::metadata(&path).expect("a file");
+        places.write_error("short").expect("a write");
+        let second = fs::metadata(&path).expect("a file");
+        assert_eq!((first.ino(), first.len()), (second.ino(), second.len()));
+        assert_eq!(fs::read_to_string(&path).expect("text").trim_end(), "short");
+        places.remove_error().expect("a removal");
+        places.remove_error().expect("nothing to remove");
+    }
+
+    #[test]
+    fn wiped_file_is_gone() {
+        let Device { folder, mut places } = device();
+        let path = folder.path().join("boot/efi/fleet.toml");
+        let mut file = File::create(&path).expect("a file");
+        file.write_all(b"secret").expect("content");
+        let mut opened = File::open(&path).expect("a second handle");
+        places.wipe_fleet_toml().expect("a wipe");
+        assert!(!path.exists());
+        let mut content = Vec::new();
+        opened.read_to_end(&mut content).expect("what is left");
+        assert_eq!(content, [0; 6]);
+    }
+
+    #[test]
+    fn folder_without_a_mount_is_not_taken_for_the_partition() {
+        assert!(!device().places.fat_is_mounted());
+    }
+}
