@@ -214,7 +214,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = QuadletDir::new(dir.path());
         let path = dir.path().join("fleet-web.container");
-        durable::replace(&path, b"\xff\xfe", 0o644).unwrap();
+        let _ = durable::replace(&path, b"\xff\xfe", 0o644).unwrap();
         assert_eq!(files.read(&name("fleet-web.container")).await.unwrap(), None);
         assert_eq!(
             files.write(&name("fleet-web.container"), "a").await.unwrap(),

@@ -1,0 +1,187 @@
+//! The fakes of the device itself, and all fakes in one.
+
+use std::io;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::{FileLedger, PodmanImages, PodmanLeftovers, QuadletDir, UserUnits, World};
+use crate::clock::Clock;
+use crate::exec::{ExecError, ExecStatus};
+use crate::facts::{DeviceFacts, DeviceIdentity, FactsError, Vitals};
+use crate::host::Host;
+use crate::journal::{Journal, JournalError};
+use crate::names::InvocationId;
+use crate::supervisor::Supervisor;
+
+/// The fake of [`crate::UserJournal`].
+#[derive(Debug, Clone)]
+pub struct UserJournal(World);
+
+impl Journal for UserJournal {
+    async fn tail(&self, run: &InvocationId, lines: u16) -> Result<Vec<String>, JournalError> {
+        self.0.call("journal.tail", run.as_str()).map_err(|denied| {
+            JournalError(ExecError {
+                tool: "journalctl",
+                args: String::new(),
+                status: ExecStatus::NotStarted(denied.into()),
+                stderr: String::new(),
+            })
+        })?;
+        let found = self.0.state.borrow().logs.get(run).cloned().unwrap_or_default();
+        Ok(found[found.len().saturating_sub(usize::from(lines))..].to_vec())
+    }
+}
+
+/// The fake of [`crate::LinuxFacts`].
+#[derive(Debug, Clone)]
+pub struct LinuxFacts(World);
+
+impl DeviceFacts for LinuxFacts {
+    async fn identity(&self) -> Result<DeviceIdentity, FactsError> {
+        let failed = |_| FactsError::Kernel {
+            call: "uname",
+            source: nix::Error::EIO,
+        };
+        self.0.call("facts.identity", "").map_err(failed)?;
+        Ok(DeviceIdentity {
+            arch: "amd64".to_owned(),
+            os: "Debian GNU/Linux 13 (trixie)".to_owned(),
+            kernel: "6.12.0".to_owned(),
+            podman_version: "5.4.2".to_owned(),
+            podman_problem: None,
+            boot_id: format!("00000000-0000-0000-0000-{:012}", self.0.state.borrow().boots),
+            hostname: "fake".to_owned(),
+            memory_mib: 2048,
+            data_mib: 8192,
+        })
+    }
+
+    fn vitals(&self) -> Result<Vitals, FactsError> {
+        let failed = |_| FactsError::Kernel {
+            call: "statvfs",
+            source: nix::Error::EIO,
+        };
+        self.0.call("facts.vitals", "").map_err(failed)?;
+        let state = self.0.state.borrow();
+        Ok(Vitals {
+            uptime: state.monotonic,
+            data_free_mib: state.data_free_mib,
+            memory_available_mib: 1024,
+        })
+    }
+}
+
+/// The fake of [`crate::SystemClock`]; [`World::advance`] moves it.
+#[derive(Debug, Clone)]
+pub struct SystemClock(World);
+
+impl Clock for SystemClock {
+    fn now(&self) -> DateTime<Utc> {
+        self.0.state.borrow().now
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.state.borrow().monotonic
+    }
+}
+
+/// The fake of [`crate::SystemdSupervisor`].
+#[derive(Debug, Clone)]
+pub struct SystemdSupervisor(World);
+
+impl SystemdSupervisor {
+    fn note(&self, note: String) -> io::Result<()> {
+        self.0.call("supervisor.notify", "").map_err(io::Error::from)?;
+        self.0.state.borrow_mut().notes.push(note);
+        Ok(())
+    }
+}
+
+impl Supervisor for SystemdSupervisor {
+    fn ready(&self) -> io::Result<()> {
+        self.note("ready".to_owned())
+    }
+    fn status(&self, line: &str) -> io::Result<()> {
+        self.note(format!("status {line}"))
+    }
+    fn watchdog(&self) -> io::Result<()> {
+        self.note("watchdog".to_owned())
+    }
+    fn stopping(&self) -> io::Result<()> {
+        self.note("stopping".to_owned())
+    }
+    fn watchdog_interval(&self) -> Option<Duration> {
+        self.0.state.borrow().watchdog
+    }
+}
+
+/// The fake of [`crate::Device`].
+#[derive(Debug, Clone)]
+pub struct Device {
+    units: UserUnits,
+    unit_files: QuadletDir,
+    images: PodmanImages,
+    leftovers: PodmanLeftovers,
+    journal: UserJournal,
+    ledger: FileLedger,
+    facts: LinuxFacts,
+    clock: SystemClock,
+    supervisor: SystemdSupervisor,
+}
+
+impl Device {
+    pub(super) fn new(world: World) -> Self {
+        Self {
+            units: UserUnits::new(world.clone()),
+            unit_files: QuadletDir::new(world.clone()),
+            images: PodmanImages::new(world.clone()),
+            leftovers: PodmanLeftovers::new(world.clone()),
+            journal: UserJournal(world.clone()),
+            ledger: FileLedger::new(world.clone()),
+            facts: LinuxFacts(world.clone()),
+            clock: SystemClock(world.clone()),
+            supervisor: SystemdSupervisor(world),
+        }
+    }
+}
+
+impl Host for Device {
+    type Units = UserUnits;
+    type UnitFiles = QuadletDir;
+    type Images = PodmanImages;
+    type Leftovers = PodmanLeftovers;
+    type Journal = UserJournal;
+    type Ledger = FileLedger;
+    type DeviceFacts = LinuxFacts;
+    type Clock = SystemClock;
+    type Supervisor = SystemdSupervisor;
+
+    fn units(&self) -> &UserUnits {
+        &self.units
+    }
+    fn unit_files(&self) -> &QuadletDir {
+        &self.unit_files
+    }
+    fn images(&self) -> &PodmanImages {
+        &self.images
+    }
+    fn leftovers(&self) -> &PodmanLeftovers {
+        &self.leftovers
+    }
+    fn journal(&self) -> &UserJournal {
+        &self.journal
+    }
+    fn ledger(&self) -> &FileLedger {
+        &self.ledger
+    }
+    fn facts(&self) -> &LinuxFacts {
+        &self.facts
+    }
+    fn clock(&self) -> &SystemClock {
+        &self.clock
+    }
+    fn supervisor(&self) -> &SystemdSupervisor {
+        &self.supervisor
+    }
+}

@@ -1,0 +1,147 @@
+//! The fakes of what podman does.
+
+use std::collections::BTreeSet;
+
+use fleet_protocol::DeploymentName;
+use fleet_protocol::score::ImageRef;
+use fleet_protocol::state::PullProgress;
+
+use super::world::{Denied, Remote, World};
+use crate::exec::{ExecError, ExecStatus};
+use crate::images::{ImageError, ImageErrorKind, Images, Pulled};
+use crate::leftovers::{Leftovers, LeftoversError, Remains};
+use crate::names::{Digest, container_name, volume_name};
+
+/// The fake of [`crate::PodmanImages`].
+#[derive(Debug, Clone)]
+pub struct PodmanImages(World);
+
+impl PodmanImages {
+    pub(super) fn new(world: World) -> Self {
+        Self(world)
+    }
+}
+
+fn fails(kind: ImageErrorKind) -> ImageError {
+    ImageError::Podman {
+        kind,
+        detail: "scripted".to_owned(),
+    }
+}
+
+fn denied(_: Denied) -> ImageError {
+    fails(ImageErrorKind::Podman)
+}
+
+impl Images for PodmanImages {
+    async fn present(&self, image: &ImageRef) -> Result<Option<Digest>, ImageError> {
+        self.0.call("images.present", image.as_str()).map_err(denied)?;
+        Ok(self.0.state.borrow().images.get(image.as_str()).cloned())
+    }
+
+    async fn pull(
+        &self,
+        image: &ImageRef,
+        progress: &mut dyn FnMut(PullProgress),
+    ) -> Result<Pulled, ImageError> {
+        self.0.call("images.pull", image.as_str()).map_err(denied)?;
+        let (remote, down, time) = {
+            let state = self.0.state.borrow();
+            (
+                state.registry.get(image.as_str()).cloned(),
+                state.registry_down,
+                state.pull_time,
+            )
+        };
+        let (digest, layers) = match remote {
+            _ if down => return Err(fails(ImageErrorKind::RegistryUnreachable)),
+            None => return Err(fails(ImageErrorKind::NotFound)),
+            Some(Remote::Fails(kind)) => return Err(fails(kind)),
+            Some(Remote::Holds { digest, layers }) => (digest, layers),
+        };
+        for layer in 0..=layers {
+            progress(PullProgress {
+                layers_done: layer,
+                layers_total: layers,
+                bytes: None,
+            });
+            if layer < layers {
+                tokio::time::sleep(time / layers).await;
+            }
+        }
+        self.0.write().map_err(denied)?;
+        self.0
+            .state
+            .borrow_mut()
+            .images
+            .insert(image.as_str().to_owned(), digest.clone());
+        Ok(Pulled { digest })
+    }
+
+    async fn prune(&self, wanted: &[ImageRef]) -> Result<(), ImageError> {
+        self.0.call("images.prune", "").map_err(denied)?;
+        self.0
+            .state
+            .borrow_mut()
+            .images
+            .retain(|image, _| wanted.iter().any(|kept| kept.as_str() == image));
+        Ok(())
+    }
+
+    async fn repair(&self) -> Result<(), ImageError> {
+        self.0.call("images.repair", "").map_err(denied)
+    }
+}
+
+/// The fake of [`crate::PodmanLeftovers`].
+#[derive(Debug, Clone)]
+pub struct PodmanLeftovers(World);
+
+impl PodmanLeftovers {
+    pub(super) fn new(world: World) -> Self {
+        Self(world)
+    }
+}
+
+impl Leftovers for PodmanLeftovers {
+    async fn remove(
+        &self,
+        deployment: &DeploymentName,
+        keep: &BTreeSet<String>,
+    ) -> Result<Remains, LeftoversError> {
+        self.0
+            .call("leftovers.remove", deployment.as_str())
+            .map_err(|denied| LeftoversError::Podman {
+                operation: "list the volumes",
+                deployment: deployment.clone(),
+                source: ExecError {
+                    tool: "podman",
+                    args: "volume ls".to_owned(),
+                    status: ExecStatus::NotStarted(denied.into()),
+                    stderr: String::new(),
+                },
+            })?;
+        let mut state = self.0.state.borrow_mut();
+        let container = container_name(deployment);
+        let prefix = volume_name(deployment, "");
+        let ours = |volume: &str| {
+            volume
+                .strip_prefix(&prefix)
+                .is_some_and(|name| !keep.contains(name))
+        };
+        let stuck = state.stuck.clone();
+        state
+            .containers
+            .retain(|name| *name != container || stuck.contains(name));
+        state.volumes.retain(|name| !ours(name) || stuck.contains(name));
+        Ok(Remains {
+            containers: state
+                .containers
+                .iter()
+                .filter(|name| **name == container)
+                .cloned()
+                .collect(),
+            volumes: state.volumes.iter().filter(|name| ours(name)).cloned().collect(),
+        })
+    }
+}
