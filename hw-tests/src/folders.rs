@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::statvfs::statvfs;
+use tempfile::TempDir;
 
 use crate::error::Fault;
 
@@ -16,6 +17,8 @@ const KEPT_FOLDERS: usize = 60;
 const NEEDED_MIB: u64 = 4096;
 /// Where the disks of a rig lie inside its folder; these go when the rig goes.
 const DISKS: &str = "disks";
+/// How the folders for sockets begin; the owner's process id and something random follow.
+const SOCKETS: &str = "fleet-rig-";
 
 /// `${FLEET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fleet-platform}`.
 pub(crate) fn cache() -> PathBuf {
@@ -79,6 +82,26 @@ impl Drop for RigFolder {
     }
 }
 
+/// A fresh folder for a rig's sockets. In /tmp whatever TMPDIR says: a Unix socket's path ends at 108 bytes.
+pub(crate) fn sockets() -> Result<TempDir, Fault> {
+    remove_orphaned_sockets();
+    let prefix = format!("{SOCKETS}{}-", std::process::id());
+    tempfile::Builder::new()
+        .prefix(&prefix)
+        .tempdir_in("/tmp")
+        .map_err(Fault::file("make a folder in", "/tmp"))
+}
+
+/// Best effort, like all tidying.
+fn remove_orphaned_sockets() {
+    for entry in fs::read_dir("/tmp").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(SOCKETS) && !owner_lives(&name) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 fn require_room(folder: &Path) -> Result<(), Fault> {
     let stat = statvfs(folder).map_err(|error| Fault::file("look at", folder)(error.into()))?;
     let free_mib = (stat.blocks_available() * stat.fragment_size()) >> 20;
@@ -120,6 +143,15 @@ fn owner_lives(folder: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sockets_of_a_killed_rig_go_and_ours_stay() {
+        let dead = Path::new("/tmp/fleet-rig-999999999-x");
+        fs::create_dir_all(dead).expect("made");
+        let ours = sockets().expect("a folder");
+        remove_orphaned_sockets();
+        assert!(!dead.exists() && ours.path().exists());
+    }
 
     #[test]
     fn disks_of_a_killed_rig_go_and_its_logs_stay() {

@@ -63,7 +63,10 @@ impl DeviceImage {
 
 fn identity(path: &Path) -> Result<String, Fault> {
     let metadata = fs::metadata(path).map_err(Fault::file("look at", path))?;
-    if let Ok(manifest) = fs::read(path.with_extension("json")) {
+    if let Some(manifest) = manifests(path)
+        .into_iter()
+        .find_map(|manifest| fs::read(manifest).ok())
+    {
         return Ok(format!(
             "manifest {} of {} bytes",
             hex_sha256([manifest.as_slice()]),
@@ -76,6 +79,13 @@ fn identity(path: &Path) -> Result<String, Fault> {
         metadata.ino(),
         metadata.len()
     ))
+}
+
+/// Where a manifest may lie: `d.img.json`, or `d.json`.
+fn manifests(image: &Path) -> [PathBuf; 2] {
+    let mut appended = image.as_os_str().to_owned();
+    appended.push(".json");
+    [appended.into(), image.with_extension("json")]
 }
 
 /// SHA-256 of parts that cannot run into each other: each is preceded by its length.
@@ -120,7 +130,7 @@ mod tests {
         let path = folder.path().join("d.img");
         File::create(&path).expect("an image");
         let bare = DeviceImage::open(&path).expect("found").identity().to_owned();
-        File::create(folder.path().join("d.json")).expect("a manifest");
+        File::create(folder.path().join("d.img.json")).expect("a manifest");
         let first = DeviceImage::open(&path).expect("found").identity().to_owned();
         File::create(&path)
             .expect("an image")

@@ -117,11 +117,7 @@ impl QemuRig {
     ) -> Result<Self, Fault> {
         let tools = Tools::find()?;
         let ports = Ports::choose(&settings.forwards)?;
-        // Short and in /tmp whatever TMPDIR says: a Unix socket's path ends at 108 bytes.
-        let sockets = tempfile::Builder::new()
-            .prefix("fleet-rig.")
-            .tempdir_in("/tmp")
-            .map_err(Fault::file("make a folder in", "/tmp"))?;
+        let sockets = folders::sockets()?;
         let relay = |service: Service| {
             let socket = sockets.path().join(service.name());
             Ok((service, Relay::listen(&socket, settings.target(service))?))
