@@ -70,7 +70,11 @@ impl ManifestError {
     /// characters are made visible: the text goes to a terminal.
     fn window(&self) -> (String, usize) {
         let at = self.column.saturating_sub(1);
-        let start = if at + self.width > SHOWN { at.saturating_sub(SHOWN / 3) } else { 0 };
+        let start = if at + self.width > SHOWN {
+            at.saturating_sub(SHOWN / 3)
+        } else {
+            0
+        };
         let shown = self.source_line.chars().skip(start).take(SHOWN);
         let shown: String = shown
             .map(|c| match c {

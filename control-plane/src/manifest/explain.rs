@@ -48,18 +48,27 @@ fn unknown_variant(message: &str) -> Option<Explained> {
 fn missing_field(message: &str) -> Option<Explained> {
     let name = message.strip_prefix("missing field `")?.split('`').next()?;
     let help = match name {
-        "selector" => "say which devices: `selector: { labels: { site: lyon } }`, or `selector: { all: true }`",
+        "selector" => {
+            "say which devices: `selector: { labels: { site: lyon } }`, or `selector: { all: true }`"
+        }
         "score" => "say what runs: `score: { podman_v0: { image: registry/name:tag } }`",
         "image" => "name the image with its registry and tag: `image: docker.io/library/nginx:1.27`",
         "name" => "give it a name of a-z, 0-9 and '-'",
-        _ => return explained(format!("lacks `{name}`"), Some(format!("add `{name}: …` below it"))),
+        _ => {
+            return explained(
+                format!("lacks `{name}`"),
+                Some(format!("add `{name}: …` below it")),
+            );
+        }
     };
     explained(format!("lacks `{name}`"), Some(help.to_owned()))
 }
 
 /// "invalid type: integer `8080`, expected a string".
 fn wrong_type(message: &str, value: &Value) -> Option<Explained> {
-    let (_, expected) = message.strip_prefix("invalid type: ")?.rsplit_once(", expected ")?;
+    let (_, expected) = message
+        .strip_prefix("invalid type: ")?
+        .rsplit_once(", expected ")?;
     let expected = in_yaml_words(expected);
     let help = match value {
         Value::Number(_) | Value::Bool(_) if expected == "a text" => {
@@ -79,7 +88,10 @@ fn wrong_type(message: &str, value: &Value) -> Option<Explained> {
 fn no_variant(message: &str, value: &Value) -> Option<Explained> {
     message.strip_prefix("data did not match any variant")?;
     let problem = format!("is {}, where an amount belongs", kind_of(value));
-    explained(problem, Some("write it as a number or a text, such as 256Mi, 0.5 or 30s".to_owned()))
+    explained(
+        problem,
+        Some("write it as a number or a text, such as 256Mi, 0.5 or 30s".to_owned()),
+    )
 }
 
 /// Any other refusal, in the type's own words: `"web:1" names no registry: …`.
@@ -98,7 +110,12 @@ fn refused(message: &str, value: &Value) -> Explained {
 /// Splits "name`, expected one of `a`, `b`" into the name and the known ones.
 fn split_known(rest: &str) -> Option<(String, Vec<String>)> {
     let (name, expected) = rest.split_once("`, ")?;
-    let known = expected.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    let known = expected
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect();
     Some((name.to_owned(), known))
 }
 

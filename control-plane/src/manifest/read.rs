@@ -36,9 +36,8 @@ pub fn read(file: &str, bytes: &[u8]) -> Result<Vec<Manifest>, ManifestErrors> {
         file,
         lines: text.lines().collect(),
     };
-    let documents = parse(text).map_err(|(place, problem, help)| {
-        ManifestErrors(vec![source.error(place, "", &problem, help)])
-    })?;
+    let documents = parse(text)
+        .map_err(|(place, problem, help)| ManifestErrors(vec![source.error(place, "", &problem, help)]))?;
     let mut manifests = Vec::new();
     let mut errors = Vec::new();
     for document in documents.iter().filter(|d| !is_empty(d)) {
@@ -48,10 +47,16 @@ pub fn read(file: &str, bytes: &[u8]) -> Result<Vec<Manifest>, ManifestErrors> {
         }
     }
     if manifests.is_empty() && errors.is_empty() {
-        let help = Some(format!("begin with `apiVersion: {API_VERSION}` and `kind: {KIND}`"));
+        let help = Some(format!(
+            "begin with `apiVersion: {API_VERSION}` and `kind: {KIND}`"
+        ));
         errors.push(source.error(Place::START, "", "holds no object", help));
     }
-    if errors.is_empty() { Ok(manifests) } else { Err(ManifestErrors(errors)) }
+    if errors.is_empty() {
+        Ok(manifests)
+    } else {
+        Err(ManifestErrors(errors))
+    }
 }
 
 /// Refuses two objects of the same name: the second would silently undo the first.
@@ -73,13 +78,20 @@ pub fn refuse_repeated(manifests: &[Manifest]) -> Result<(), ManifestErrors> {
                 column: 1,
                 width: 1,
                 path: "metadata.name".to_owned(),
-                problem: format!("is `{name}` a second time: first in {}:{}", first.file, first.line),
+                problem: format!(
+                    "is `{name}` a second time: first in {}:{}",
+                    first.file, first.line
+                ),
                 help: Some("rename or remove one of them".to_owned()),
                 source_line: String::new(),
             }),
         }
     }
-    if errors.is_empty() { Ok(()) } else { Err(ManifestErrors(errors)) }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(ManifestErrors(errors))
+    }
 }
 
 fn text_of<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, ManifestErrors> {
@@ -130,7 +142,11 @@ fn parse(text: &str) -> Result<Vec<Node>, Fault> {
         let message: String = message.chars().filter(|c| !c.is_control()).collect();
         let tab = message.contains("found a tab") || message.contains("tab character");
         let help = tab.then(|| "indent with spaces: YAML takes no tabs there".to_owned());
-        (Place { width: 1, ..place }, format!("not valid YAML: {message}"), help)
+        (
+            Place { width: 1, ..place },
+            format!("not valid YAML: {message}"),
+            help,
+        )
     })
 }
 
@@ -176,8 +192,8 @@ impl Source<'_> {
     fn manifest(&self, node: &Node) -> Result<Manifest, Vec<ManifestError>> {
         self.check_kind(node)?;
         let json = node.to_json();
-        let document: Document =
-            serde_path_to_error::deserialize(&json).map_err(|error| vec![self.shape_error(node, &json, error)])?;
+        let document: Document = serde_path_to_error::deserialize(&json)
+            .map_err(|error| vec![self.shape_error(node, &json, error)])?;
         let mut problems = document.spec.problems();
         problems.extend(fleet_protocol::score::label_problems(
             "metadata.labels",
@@ -202,7 +218,9 @@ impl Source<'_> {
     /// Kind and version first: with another kind, every other message would mislead.
     fn check_kind(&self, node: &Node) -> Result<(), Vec<ManifestError>> {
         if !matches!(node.content, Content::Map(_)) {
-            let help = Some(format!("begin with `apiVersion: {API_VERSION}` and `kind: {KIND}`"));
+            let help = Some(format!(
+                "begin with `apiVersion: {API_VERSION}` and `kind: {KIND}`"
+            ));
             return Err(vec![self.error(node.place, "", "is not an object", help)]);
         }
         for (field, right) in [("apiVersion", API_VERSION), ("kind", KIND)] {
@@ -228,7 +246,11 @@ impl Source<'_> {
         let path = path_text(error.path());
         let message = error.inner().to_string();
         let found = node.find(&path);
-        let here = if path.is_empty() { json.clone() } else { found.node.to_json() };
+        let here = if path.is_empty() {
+            json.clone()
+        } else {
+            found.node.to_json()
+        };
         let explained = explain(&message, &here);
         if let Some(key) = explained.unknown_key {
             return self.unknown_key(node, &path, &key, &explained.problem, explained.help);
@@ -238,7 +260,11 @@ impl Source<'_> {
             Some(key) if lacks || !found.whole => key,
             _ => found.node.place,
         };
-        let path = if path.is_empty() { "the document".to_owned() } else { path };
+        let path = if path.is_empty() {
+            "the document".to_owned()
+        } else {
+            path
+        };
         self.error(place, &path, &explained.problem, explained.help)
     }
 
@@ -256,8 +282,15 @@ impl Source<'_> {
             .filter(|_| node.find(path).whole)
             .map_or(path, |p| p.trim_end_matches('.'));
         let found = node.find(parent);
-        let place = found.node.get(key).map_or(found.node.place, |entry| entry.key_place);
-        let full = if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") };
+        let place = found
+            .node
+            .get(key)
+            .map_or(found.node.place, |entry| entry.key_place);
+        let full = if parent.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{parent}.{key}")
+        };
         self.error(place, &full, problem, help)
     }
 }

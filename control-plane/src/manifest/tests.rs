@@ -39,7 +39,10 @@ fn a_good_manifest_is_read() {
 
 #[test]
 fn several_documents_are_read_and_empty_ones_skipped() {
-    let text = format!("---\n# nothing\n---\n{GOOD}---\n{}---\n", with("name: web", "name: api"));
+    let text = format!(
+        "---\n# nothing\n---\n{GOOD}---\n{}---\n",
+        with("name: web", "name: api")
+    );
     let names: Vec<_> = read("all.yaml", text.as_bytes())
         .unwrap()
         .into_iter()
@@ -69,7 +72,10 @@ fn an_unknown_field_of_the_document_is_shown() {
 
 #[test]
 fn a_field_in_another_spelling_finds_its_own() {
-    insta::assert_snapshot!(errors_of(&with("      ports:", "      readOnly: true\n      ports:")));
+    insta::assert_snapshot!(errors_of(&with(
+        "      ports:",
+        "      readOnly: true\n      ports:"
+    )));
 }
 
 #[test]
@@ -102,7 +108,10 @@ fn a_bad_name_is_shown() {
 
 #[test]
 fn an_unknown_word_is_shown_with_the_known_ones() {
-    insta::assert_snapshot!(errors_of(&with("      ports:", "      restart: alway\n      ports:")));
+    insta::assert_snapshot!(errors_of(&with(
+        "      ports:",
+        "      restart: alway\n      ports:"
+    )));
 }
 
 #[test]
@@ -112,7 +121,10 @@ fn another_kind_is_refused_before_anything_else() {
 
 #[test]
 fn a_missing_part_says_what_to_add() {
-    insta::assert_snapshot!(errors_of(&with("      image: docker.io/library/nginx:1.27\n", "")));
+    insta::assert_snapshot!(errors_of(&with(
+        "      image: docker.io/library/nginx:1.27\n",
+        ""
+    )));
 }
 
 #[test]
@@ -153,7 +165,8 @@ fn every_document_with_a_fault_is_reported() {
 
 #[test]
 fn an_alias_may_save_typing_but_not_multiply() {
-    let text = with("labels: { team: shop }", "labels: &l { team: shop }").replace("labels: { site: lyon }", "labels: *l");
+    let text = with("labels: { team: shop }", "labels: &l { team: shop }")
+        .replace("labels: { site: lyon }", "labels: *l");
     assert!(read("x.yaml", text.as_bytes()).is_ok());
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for n in 1..9 {
@@ -171,7 +184,12 @@ fn what_is_too_deep_or_too_large_is_refused() {
     let block: String = (0..500).map(|n| format!("{}a:\n", " ".repeat(n))).collect();
     assert!(read("x.yaml", block.as_bytes()).is_err());
     let large = vec![b'#'; MAX_MANIFEST_BYTES + 1];
-    assert!(read("x.yaml", &large).unwrap_err().to_string().contains("at most"));
+    assert!(
+        read("x.yaml", &large)
+            .unwrap_err()
+            .to_string()
+            .contains("at most")
+    );
 }
 
 #[test]

@@ -1,0 +1,104 @@
+//! `/live?page=…`: the content of one page, sent again by server-sent events when it differs.
+//!
+//! Events: `hello` (this build's name, the server's clock), `page` (the content), `tick` (nothing changed, still here). A client that hears
+//! nothing for longer than two ticks knows that what it shows is old.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, Uri};
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use futures_util::stream;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::assets;
+use super::route::Page;
+use super::source::Source;
+
+/// Shortest time between two contents: a fleet of 10,000 changes all the time, and people cannot read faster.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Time between two signs of life.
+const TICK: Duration = Duration::from_secs(10);
+
+#[derive(Deserialize)]
+pub(super) struct LiveQuery {
+    page: String,
+}
+
+pub(super) async fn stream(
+    State(source): State<Arc<dyn Source>>,
+    Query(query): Query<LiveQuery>,
+) -> Response {
+    let page = query.page.parse::<Uri>().ok().and_then(|uri| Page::parse(&uri));
+    let Some(page) = page else {
+        return (StatusCode::NOT_FOUND, "no such page").into_response();
+    };
+    let feed = Feed {
+        changes: source.changes(),
+        first_at: source.now(),
+        next_at: Instant::now(),
+        source,
+        page,
+        greeted: false,
+        last: None,
+    };
+    let events = stream::unfold(feed, |mut feed| async move {
+        let event = feed.next().await?;
+        Some((Ok::<_, Infallible>(event), feed))
+    });
+    Sse::new(events).into_response()
+}
+
+/// One client's view of one page.
+struct Feed {
+    source: Arc<dyn Source>,
+    page: Page,
+    changes: watch::Receiver<u64>,
+    /// Contents are compared as of this time, so that the mere passing of time sends nothing: the client counts on its own.
+    first_at: DateTime<Utc>,
+    next_at: Instant,
+    greeted: bool,
+    last: Option<String>,
+}
+
+impl Feed {
+    /// The next event; `None` when the fleet is gone, which ends the stream and makes the client reconnect.
+    async fn next(&mut self) -> Option<Event> {
+        if !self.greeted {
+            self.greeted = true;
+            let hello = serde_json::json!({"build": assets::build(), "now": self.source.now().to_rfc3339()});
+            return Some(Event::default().event("hello").data(hello.to_string()));
+        }
+        let tick_at = Instant::now() + TICK;
+        loop {
+            if self.last.is_some() {
+                tokio::select! {
+                    // Cancel safe: `changed` marks the value as seen only when it is ready.
+                    changed = self.changes.changed() => changed.ok()?,
+                    () = tokio::time::sleep_until(tick_at) => {
+                        return Some(Event::default().event("tick").data(self.source.now().to_rfc3339()));
+                    }
+                }
+                tokio::time::sleep_until(self.next_at).await;
+            }
+            self.changes.borrow_and_update();
+            self.next_at = Instant::now() + PAUSE;
+            let seen = self
+                .page
+                .body(self.source.as_ref(), self.first_at)
+                .await
+                .content();
+            if self.last.as_ref() != Some(&seen) {
+                self.last = Some(seen);
+                let body = self.page.body(self.source.as_ref(), self.source.now()).await;
+                return Some(Event::default().event("page").data(body.content()));
+            }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Pages: pure functions from views and the time to markup.
+
+mod deployment;
+mod device;
+mod events;
+mod fleet;
+mod frame;
+mod icon;
+mod missing;
+mod pair;
+mod parts;
+mod time;
+
+pub(super) use deployment::{deployment, deployments};
+pub(super) use device::device;
+pub(super) use events::{EventFilter, events};
+pub(super) use fleet::{DeviceFilter, fleet};
+pub(super) use frame::{Body, whole};
+pub(super) use missing::{bad_query, no_deployment, no_device, no_page, no_pair, unavailable};
+pub(super) use pair::pair;
+pub(crate) use fleet::SAMPLE as SAMPLE_MANIFEST;
+pub(crate) use time::span;
