@@ -37,30 +37,25 @@ pub enum Outcome {
 impl Stages {
     /// Runs a stage, shows its error at once, and answers whether it went well. Only an interrupt ends the whole run.
     pub fn run(&mut self, name: &str, work: impl FnOnce() -> Result<()>) -> Result<bool> {
+        self.judge(name, || work().map(|()| Outcome::Ok))
+    }
+
+    /// As [`Stages::run`], for work that finds out for itself whether it can be done here.
+    pub fn judge(&mut self, name: &str, work: impl FnOnce() -> Result<Outcome>) -> Result<bool> {
         eprintln!("── {name}");
         let start = Instant::now();
-        let outcome = work();
-        let ok = outcome.is_ok();
-        let judged = if ok { Outcome::Ok } else { Outcome::Failed };
+        let judged = work();
+        let outcome = *judged.as_ref().unwrap_or(&Outcome::Failed);
         self.done.push(Stage {
             name: name.to_owned(),
             took: start.elapsed(),
-            outcome: judged,
+            outcome,
         });
-        if let Err(error) = outcome {
+        if let Err(error) = judged {
             interrupt::check()?;
             eprintln!("error: {name}: {error:#}");
         }
-        Ok(ok)
-    }
-
-    /// Notes a stage that can't be run here.
-    pub fn not_run(&mut self, name: &str) {
-        self.done.push(Stage {
-            name: name.to_owned(),
-            took: Duration::ZERO,
-            outcome: Outcome::NotRun,
-        });
+        Ok(outcome == Outcome::Ok)
     }
 
     /// Whether no stage failed.
@@ -153,7 +148,9 @@ mod tests {
     #[test]
     fn a_stage_that_was_not_run_is_not_called_ok() {
         let mut stages = Stages::default();
-        stages.not_run("deny");
+        stages
+            .judge("deny", || Ok(Outcome::NotRun))
+            .expect("not interrupted");
         assert!(stages.verdict().is_ok());
         let table = stages.table();
         assert!(

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use fleet_testbed::tools;
 
 use super::debian::Release;
+use super::deny;
 use super::plan::Plan;
 use crate::process::Tool;
 use crate::progress::Progress;
@@ -29,6 +30,9 @@ pub fn carry_out(workspace: &Workspace, plan: &Plan) -> Result<()> {
         let install = ["install", "--yes", "--quiet", "--no-install-recommends"];
         let all: Vec<&str> = install.iter().copied().chain(names).collect();
         apt_get(workspace, right, &all).run_behind("apt-get install")?;
+    }
+    if plan.cargo_deny {
+        deny::install(workspace)?;
     }
     if plan.nats {
         let progress = Progress::start("fetching nats-server");

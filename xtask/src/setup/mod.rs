@@ -2,6 +2,7 @@
 //! ([`install`]). With everything there, nothing is asked of the network.
 
 pub mod debian;
+pub mod deny;
 pub mod install;
 pub mod needs;
 pub mod plan;
@@ -12,7 +13,7 @@ use fleet_testbed::tools;
 
 use crate::workspace::Workspace;
 use needs::Purpose;
-use plan::Plan;
+use plan::{Cached, Plan};
 
 /// Says what would be installed for these purposes.
 pub fn show(workspace: &Workspace, purposes: &[Purpose]) -> Result<()> {
@@ -36,10 +37,14 @@ pub fn ensure(workspace: &Workspace, purposes: &[Purpose]) -> Result<()> {
 fn missing(workspace: &Workspace, purposes: &[Purpose]) -> Result<Plan> {
     let release = debian::release();
     let installed = debian::installed_packages(workspace, needs::PACKAGES)?;
+    let cached = Cached {
+        nats: tools::nats_server_is_cached(),
+        cargo_deny: deny::path()?.exists(),
+    };
     Ok(plan::plan(
         release,
         purposes,
         |package| installed.contains(package),
-        tools::nats_server_is_cached(),
+        cached,
     ))
 }

