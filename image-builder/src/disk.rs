@@ -65,7 +65,7 @@ impl Disk<'_> {
         let path = self.empty_file("esp", self.layout.esp.size)?;
         let image = path.display().to_string();
         let id = fat_id(self.inputs);
-        let format = ["-F", "32", "-n", "FLEETBOOT", "-i", &id, "--invariant", &image];
+        let format = ["-F", "32", "-n", "FLEETBOOT", "-i", &id, &image];
         self.tools.run("sbin/mkfs.fat", format, "", self.progress)?;
         let folders: BTreeSet<&Path> = files
             .keys()

@@ -143,7 +143,10 @@ impl<W: Write> Merge<'_, W> {
         if header.entry_type().is_file() {
             return self.out.append_data(&mut header, path, entry);
         }
-        // Folders and devices: no content, and `append_data` would zero a device's numbers.
+        if header.entry_type().is_dir() {
+            return self.out.append_data(&mut header, path, io::empty());
+        }
+        // A device: all of it is in its header.
         header.set_path(path)?;
         header.set_cksum();
         self.out.append(&header, io::empty())
@@ -268,11 +271,11 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(
-            of("./etc/hostname"),
-            [&("./etc/hostname".to_owned(), 0o644, "device".to_owned())]
+            of("etc/hostname"),
+            [&("etc/hostname".to_owned(), 0o644, "device".to_owned())]
         );
-        assert_eq!(of("./etc/"), [&("./etc/".to_owned(), 0o700, String::new())]);
-        assert_eq!(of("./dev/null").len(), 1);
+        assert_eq!(of("etc/"), [&("etc/".to_owned(), 0o700, String::new())]);
+        assert_eq!(of("dev/null").len(), 1);
     }
 
     fn base_tar(path: &Path) {
@@ -306,7 +309,9 @@ mod tests {
             let mut entry = entry.expect("an entry");
             let mut content = String::new();
             entry.read_to_string(&mut content).expect("text");
-            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let path = String::from_utf8_lossy(&entry.path_bytes())
+                .trim_start_matches("./")
+                .to_owned();
             (path, entry.header().mode().expect("a mode"), content)
         };
         archive.entries().expect("entries").map(entry).collect()

@@ -16,7 +16,7 @@ use crate::first_boot::{Place, Places};
 /// The agent's user, who owns the identity.
 const OWNER: &str = "fleet";
 /// `fleet-error.txt` has one length for ever, so that writing it again changes no cluster and no directory entry.
-const ERROR_BYTES: usize = 4096;
+const ERROR_BYTES: usize = 1024;
 
 /// Files of a device, below a root folder (`/` unless in tests).
 pub struct LocalPlaces {
@@ -163,8 +163,10 @@ impl Places for LocalPlaces {
     }
 
     fn write_error(&mut self, text: &str) -> io::Result<()> {
-        let mut content = text.as_bytes().to_vec();
-        content.resize(ERROR_BYTES, b'\n');
+        // Spaces, so that an editor shows one line and not a thousand.
+        let mut content = text.trim_end().as_bytes().to_vec();
+        content.resize(ERROR_BYTES - 1, b' ');
+        content.push(b'\n');
         if self.read(Place::FleetError)?.as_ref() == Some(&content) {
             return Ok(());
         }
