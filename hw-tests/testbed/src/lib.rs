@@ -24,4 +24,5 @@ pub mod ports;
 pub mod process;
 pub mod registry;
 pub mod sample;
+mod scratch;
 pub mod tools;

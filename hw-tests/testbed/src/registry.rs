@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
-use tempfile::TempDir;
 
 use crate::files::write_atomically;
 use crate::oci::push::{self, PushError};
 use crate::oci::{Digest, Image};
 use crate::ports::{PortError, ReservedPort};
 use crate::process::{Service, ServiceError, ServiceSpec};
+use crate::scratch::Scratch;
 use crate::tools::{self, ToolError};
 
 const START: Duration = Duration::from_secs(20);
@@ -75,7 +75,7 @@ pub struct Registry {
     storage: PathBuf,
     port: ReservedPort,
     service: Option<Service>,
-    folder: TempDir,
+    folder: Scratch,
 }
 
 impl Registry {
@@ -83,10 +83,7 @@ impl Registry {
     pub fn start(options: RegistryOptions) -> Result<Self, RegistryError> {
         let program = tools::docker_registry()?;
         let temporary = std::env::temp_dir();
-        let folder = tempfile::Builder::new()
-            .prefix("fleet-registry-")
-            .tempdir()
-            .map_err(at("use", &temporary))?;
+        let folder = Scratch::new("fleet-registry-").map_err(at("use", &temporary))?;
         let mut registry = Self {
             program,
             storage: options.storage.unwrap_or_else(|| folder.path().join("images")),

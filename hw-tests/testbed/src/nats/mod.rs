@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tempfile::TempDir;
 
 use crate::ca::{Authority, CaError, ServerFiles};
 use crate::files::write_atomically;
 use crate::ports::{PortError, ReservedPort};
 use crate::process::{Service, ServiceError, ServiceSpec};
+use crate::scratch::Scratch;
 use crate::tools::{self, ToolError};
 
 pub use users::{NatsUser, UserKey};
@@ -111,7 +111,7 @@ pub struct NatsServer {
     monitor: ReservedPort,
     tls: Option<ServerFiles>,
     service: Option<Service>,
-    folder: TempDir,
+    folder: Scratch,
 }
 
 impl NatsServer {
@@ -119,10 +119,7 @@ impl NatsServer {
     pub fn start(options: NatsOptions) -> Result<Self, NatsError> {
         let program = tools::nats_server()?;
         let temporary = std::env::temp_dir();
-        let folder = tempfile::Builder::new()
-            .prefix("fleet-nats-")
-            .tempdir()
-            .map_err(at("use", &temporary))?;
+        let folder = Scratch::new("fleet-nats-").map_err(at("use", &temporary))?;
         let tls = if options.tls {
             Some(Authority::new()?.write_server_files(folder.path())?)
         } else {
