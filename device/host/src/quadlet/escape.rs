@@ -57,7 +57,7 @@ pub(super) fn argument(field: &str, text: &str) -> Result<String, QuadletError> 
 
 /// A value that Quadlet takes raw, to the end of the line.
 pub(super) fn raw(field: &str, text: &str) -> Result<String, QuadletError> {
-    if text.chars().any(|c| c.is_control()) {
+    if text.chars().any(char::is_control) {
         return refuse(field, "has a control character");
     }
     if text.ends_with('\\') && !field.ends_with("path") {

@@ -1,5 +1,6 @@
 //! Units of `systemd --user`: what can be asked of them, and what is known about them.
 
+mod bus;
 mod error;
 mod facts;
 mod systemd;

@@ -1,56 +1,382 @@
 //! `systemd --user` over the session bus.
+//!
+//! A job's end is told by the signal `JobRemoved`, which can be lost (systemd#8803). So each wait has a
+//! deadline and, beside the signal, a poll of the job itself; and what counts at the end are the unit's own
+//! facts, not the word of the job (systemd#22369).
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Started, UnitFacts, Units, UnitsError};
-use crate::names::UnitName;
+use tokio::time::Instant;
+use zbus::{OwnedObjectPath, Variant};
+
+use super::bus::{Link, PROPERTIES, SYSTEMD, Shared, Waiting, unit_path};
+use super::{ActiveState, LoadState, Started, UnitFacts, Units, UnitsError};
+use crate::names::{InvocationId, UnitName};
+
+/// First pause between two polls of a job; doubled up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Longest pause between two polls of a job, and between two tries to reach the bus.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// `systemd --user` over the session bus.
 #[derive(Debug)]
 pub struct UserUnits {
     address: String,
+    shared: Arc<Shared>,
+    link: RefCell<Option<Rc<Link>>>,
 }
 
 impl UserUnits {
-    /// Connects at the first call.
+    /// `address` is a D-Bus address, such as `unix:path=/run/user/990/bus`. Connects at the first call, and again
+    /// at the first call after the bus was lost.
     #[must_use]
     pub fn new(address: impl Into<String>) -> Self {
         Self {
             address: address.into(),
+            shared: Arc::default(),
+            link: RefCell::new(None),
         }
     }
-    fn gone<T>(&self) -> Result<T, UnitsError> {
-        Err(UnitsError::NoBus {
-            address: self.address.clone(),
-            source: "not connected".into(),
+
+    /// The live connection, if there is one.
+    fn live(&self) -> Option<Rc<Link>> {
+        self.link
+            .borrow()
+            .as_ref()
+            .filter(|link| link.is_alive())
+            .cloned()
+    }
+
+    /// The connection, made now if there is none.
+    async fn link(&self) -> Result<Rc<Link>, UnitsError> {
+        if let Some(link) = self.live() {
+            return Ok(link);
+        }
+        let link = Rc::new(Link::connect(&self.address, &self.shared).await?);
+        // Another call may have connected in the meantime: the first one stays, so that no signal is told twice.
+        if let Some(first) = self.live() {
+            return Ok(first);
+        }
+        let again = self.link.borrow_mut().replace(Rc::clone(&link)).is_some();
+        if again {
+            self.shared.all_may_have_changed();
+        }
+        Ok(link)
+    }
+
+    /// Queues a job and waits for its end. `None`: it ended, and nobody heard how.
+    async fn job(
+        &self,
+        method: &'static str,
+        unit: &UnitName,
+        within: Duration,
+    ) -> Result<Option<String>, UnitsError> {
+        let deadline = Instant::now() + within;
+        let _waiting = Waiting::new(&self.shared);
+        let link = self.link().await?;
+        let reply = link
+            .manager(method, &(unit.as_str(), "replace"))
+            .await
+            .map_err(|error| missing(error, unit))?;
+        let job: OwnedObjectPath = reply
+            .body()
+            .deserialize()
+            .map_err(|error| UnitsError::Malformed {
+                operation: method,
+                problem: error.to_string(),
+            })?;
+        match tokio::time::timeout_at(deadline, self.end_of(job.as_str())).await {
+            Ok(result) => Ok(result),
+            Err(_) => Err(UnitsError::Deadline {
+                unit: unit.clone(),
+                within,
+            }),
+        }
+    }
+
+    /// The signal, or a poll that finds the job gone. The caller bounds it.
+    async fn end_of(&self, job: &str) -> Option<String> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let mut heard = std::pin::pin!(self.shared.jobs.notified());
+            heard.as_mut().enable();
+            if let Some(result) = self.shared.result(job) {
+                return Some(result);
+            }
+            // Both arms only wait: nothing is lost when one of them is dropped.
+            tokio::select! {
+                () = heard => continue,
+                () = tokio::time::sleep(pause) => {}
+            }
+            if self.job_is_gone(job).await {
+                // The signal may have come just before the answer.
+                return self.shared.result(job);
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Asks the job for its state. Without an answer it may still be there.
+    async fn job_is_gone(&self, job: &str) -> bool {
+        let Ok(link) = self.link().await else { return false };
+        let asked = link
+            .call(
+                SYSTEMD,
+                job,
+                PROPERTIES,
+                "Get",
+                &("org.freedesktop.systemd1.Job", "State"),
+            )
+            .await;
+        match asked {
+            Err(UnitsError::Refused { name, .. }) => {
+                let unknown = [
+                    "UnknownObject",
+                    "UnknownMethod",
+                    "UnknownInterface",
+                    "UnknownProperty",
+                ];
+                unknown.iter().any(|word| name.ends_with(word))
+            }
+            _ => false,
+        }
+    }
+
+    /// Judges a start by what is true now.
+    async fn started(
+        &self,
+        unit: &UnitName,
+        before: Option<InvocationId>,
+        job_result: Option<String>,
+    ) -> Result<Started, UnitsError> {
+        let facts = self.facts(unit).await?;
+        let done = matches!(job_result.as_deref(), None | Some("done"));
+        if done && facts.is_up() {
+            if let Some(invocation_id) = facts.invocation_id {
+                let fresh = before.as_ref() != Some(&invocation_id);
+                return Ok(Started { invocation_id, fresh });
+            }
+            return Err(UnitsError::Malformed {
+                operation: "GetAll",
+                problem: format!("{unit} is up and has no InvocationID"),
+            });
+        }
+        if job_result.as_deref() == Some("skipped") || (done && facts.is_down() && !facts.condition_result) {
+            return Err(UnitsError::Skipped(unit.clone()));
+        }
+        Err(UnitsError::JobFailed {
+            unit: unit.clone(),
+            job_result,
+            facts: Box::new(facts),
         })
+    }
+
+    async fn properties(&self, path: &str, interface: &'static str) -> Result<zbus::Message, UnitsError> {
+        self.link()
+            .await?
+            .call(SYSTEMD, path, PROPERTIES, "GetAll", &interface)
+            .await
+    }
+}
+
+/// systemd's word for a unit without a file is an error of its own.
+fn missing(error: UnitsError, unit: &UnitName) -> UnitsError {
+    match error {
+        UnitsError::Refused { name, .. } if name.ends_with(".NoSuchUnit") => {
+            UnitsError::NoSuchUnit(unit.clone())
+        }
+        error => error,
     }
 }
 
 impl Units for UserUnits {
     async fn reload(&self) -> Result<(), UnitsError> {
-        self.gone()
+        self.link().await?.manager("Reload", &()).await.map(|_| ())
     }
-    async fn start(&self, _: &UnitName, _: Duration) -> Result<Started, UnitsError> {
-        self.gone()
+
+    async fn start(&self, unit: &UnitName, within: Duration) -> Result<Started, UnitsError> {
+        let ran = self.facts(unit).await?.invocation_id;
+        let result = self.job("StartUnit", unit, within).await?;
+        self.started(unit, ran, result).await
     }
-    async fn stop(&self, _: &UnitName, _: Duration) -> Result<(), UnitsError> {
-        self.gone()
+
+    async fn stop(&self, unit: &UnitName, within: Duration) -> Result<(), UnitsError> {
+        let job_result = match self.job("StopUnit", unit, within).await {
+            Ok(result) => result,
+            Err(UnitsError::NoSuchUnit(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let facts = self.facts(unit).await?;
+        if facts.is_down() {
+            return Ok(());
+        }
+        Err(UnitsError::JobFailed {
+            unit: unit.clone(),
+            job_result,
+            facts: Box::new(facts),
+        })
     }
-    async fn restart(&self, _: &UnitName, _: Duration) -> Result<Started, UnitsError> {
-        self.gone()
+
+    async fn restart(&self, unit: &UnitName, within: Duration) -> Result<Started, UnitsError> {
+        let before = self.facts(unit).await?.invocation_id;
+        let result = self.job("RestartUnit", unit, within).await?;
+        let started = self.started(unit, before, result.clone()).await?;
+        if started.fresh {
+            return Ok(started);
+        }
+        // The old run is still up: the job was lost on its way, or somebody cancelled it.
+        let facts = Box::new(self.facts(unit).await?);
+        Err(UnitsError::JobFailed {
+            unit: unit.clone(),
+            job_result: Some("canceled".to_owned()),
+            facts,
+        })
     }
-    async fn reset_failed(&self, _: &UnitName) -> Result<(), UnitsError> {
-        self.gone()
+
+    async fn reset_failed(&self, unit: &UnitName) -> Result<(), UnitsError> {
+        let asked = self
+            .link()
+            .await?
+            .manager("ResetFailedUnit", &unit.as_str())
+            .await;
+        match asked.map_err(|error| missing(error, unit)) {
+            Ok(_) | Err(UnitsError::NoSuchUnit(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
-    async fn facts(&self, _: &UnitName) -> Result<UnitFacts, UnitsError> {
-        self.gone()
+
+    async fn facts(&self, unit: &UnitName) -> Result<UnitFacts, UnitsError> {
+        let path = unit_path(unit.as_str());
+        let general = self.properties(&path, "org.freedesktop.systemd1.Unit").await?;
+        let general = general.body();
+        let general = Answer::read(&general)?;
+        let load_state = LoadState::from(general.text("LoadState")?);
+        // A unit without a file has no properties of a service.
+        let service = match load_state {
+            LoadState::NotFound => None,
+            _ => Some(self.properties(&path, "org.freedesktop.systemd1.Service").await?),
+        };
+        let body = service.as_ref().map(zbus::Message::body);
+        let service = body.as_ref().map(Answer::read).transpose()?;
+        facts(load_state, &general, service.as_ref())
     }
-    async fn watch(&self, _: BTreeSet<UnitName>) -> Result<(), UnitsError> {
-        self.gone()
+
+    async fn watch(&self, units: BTreeSet<UnitName>) -> Result<(), UnitsError> {
+        let alive = self.live().is_some();
+        let (added, gone) = self.shared.watch(units);
+        // A connection that is made now asks for all of them by itself.
+        let link = self.link().await?;
+        if alive {
+            link.watch(&added, &gone).await
+        } else {
+            Ok(())
+        }
     }
+
     async fn changed(&self) -> BTreeSet<UnitName> {
-        std::future::pending().await
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let mut news = std::pin::pin!(self.shared.news.notified());
+            news.as_mut().enable();
+            let changed = self.shared.take_changed();
+            if !changed.is_empty() {
+                return changed;
+            }
+            if self.link().await.is_ok() {
+                news.await;
+                pause = FIRST_PAUSE;
+            } else {
+                tokio::select! {
+                    () = news => {}
+                    () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                }
+            }
+        }
     }
+}
+
+/// The answer to one `GetAll`.
+struct Answer<'a>(HashMap<&'a str, Variant<'a>>);
+
+impl<'a> Answer<'a> {
+    fn read(body: &'a zbus::message::Body) -> Result<Self, UnitsError> {
+        body.deserialize()
+            .map(Self)
+            .map_err(|error| malformed(error.to_string()))
+    }
+
+    fn get(&self, name: &str) -> Result<&Variant<'a>, UnitsError> {
+        self.0
+            .get(name)
+            .ok_or_else(|| malformed(format!("{name} is missing")))
+    }
+
+    fn text(&self, name: &str) -> Result<&str, UnitsError> {
+        match self.get(name)? {
+            Variant::Str(text) => Ok(text.as_str()),
+            other => Err(malformed(format!("{name} is {other:?}"))),
+        }
+    }
+
+    fn invocation(&self) -> Result<Option<InvocationId>, UnitsError> {
+        let Variant::Array(bytes) = self.get("InvocationID")? else {
+            return Err(malformed("InvocationID is no array".to_owned()));
+        };
+        let bytes: Vec<u8> = bytes.iter().filter_map(|byte| u8::try_from(byte).ok()).collect();
+        Ok(InvocationId::from_bytes(&bytes))
+    }
+
+    fn job_pending(&self) -> bool {
+        match self.0.get("Job") {
+            Some(Variant::Structure(job)) => !matches!(job.fields().first(), Some(Variant::U32(0)) | None),
+            _ => false,
+        }
+    }
+}
+
+fn malformed(problem: String) -> UnitsError {
+    UnitsError::Malformed {
+        operation: "GetAll",
+        problem,
+    }
+}
+
+fn facts(
+    load_state: LoadState,
+    unit: &Answer<'_>,
+    service: Option<&Answer<'_>>,
+) -> Result<UnitFacts, UnitsError> {
+    let micros = match unit.get("StateChangeTimestampMonotonic")? {
+        Variant::U64(micros) => *micros,
+        other => return Err(malformed(format!("StateChangeTimestampMonotonic is {other:?}"))),
+    };
+    let number = |name: &str| match service.and_then(|service| service.0.get(name)) {
+        Some(Variant::I32(number)) => *number,
+        _ => 0,
+    };
+    let n_restarts = match service.and_then(|service| service.0.get("NRestarts")) {
+        Some(Variant::U32(count)) => *count,
+        _ => 0,
+    };
+    let result = match service {
+        Some(service) => service.text("Result")?.to_owned(),
+        None => "success".to_owned(),
+    };
+    Ok(UnitFacts {
+        load_state,
+        active_state: ActiveState::from(unit.text("ActiveState")?),
+        sub_state: unit.text("SubState")?.to_owned(),
+        result,
+        invocation_id: unit.invocation()?,
+        n_restarts,
+        exec_main_code: number("ExecMainCode"),
+        exec_main_status: number("ExecMainStatus"),
+        state_change_monotonic: Duration::from_micros(micros),
+        condition_result: !matches!(unit.0.get("ConditionResult"), Some(Variant::Bool(false))),
+        job_pending: unit.job_pending(),
+    })
 }

@@ -1,0 +1,378 @@
+//! A private D-Bus with a systemd of our own on it, which can lose signals, stall and refuse.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use zbus::{Connection, OwnedObjectPath, interface};
+
+pub(crate) const WEB: &str = "/org/freedesktop/systemd1/unit/fleet_2dweb_2eservice";
+
+/// What a start does in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The unit comes up with a new invocation.
+    Up,
+    /// The process ends with status 1 and systemd waits for its next try.
+    Fails,
+    /// Done, says the job; but a condition kept the unit from starting.
+    Skipped,
+    /// Done, says the job; but nothing happened at all.
+    Nothing,
+    /// The job never ends.
+    Never,
+}
+
+/// What systemd does and what it knows.
+#[derive(Debug)]
+pub(crate) struct Script {
+    pub(crate) ending: Ending,
+    pub(crate) takes: Duration,
+    pub(crate) signal_lost: bool,
+    pub(crate) known: bool,
+    pub(crate) active: &'static str,
+    pub(crate) sub: &'static str,
+    pub(crate) result: &'static str,
+    pub(crate) condition: bool,
+    pub(crate) invocation: u8,
+    pub(crate) jobs: u32,
+    pub(crate) calls: Vec<String>,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            ending: Ending::Up,
+            takes: Duration::from_millis(20),
+            signal_lost: false,
+            known: true,
+            active: "inactive",
+            sub: "dead",
+            result: "success",
+            condition: true,
+            invocation: 0,
+            jobs: 0,
+            calls: Vec::new(),
+        }
+    }
+}
+
+type Shared = Arc<Mutex<Script>>;
+
+/// A bus with its systemd; the bus ends when it is dropped.
+pub(crate) struct Bus {
+    pub(crate) address: String,
+    pub(crate) script: Shared,
+    daemon: Child,
+    systemd: Connection,
+    dir: tempfile::TempDir,
+}
+
+impl Bus {
+    pub(crate) async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let daemon = daemon(&dir);
+        let address = format!("unix:path={}", socket(&dir).display());
+        let script = Shared::default();
+        let systemd = systemd(&address, &script).await;
+        Self {
+            address,
+            script,
+            daemon,
+            systemd,
+            dir,
+        }
+    }
+
+    /// The bus dies, and with it every connection.
+    pub(crate) fn kill(&mut self) {
+        self.daemon.kill().unwrap();
+        self.daemon.wait().unwrap();
+        let _ = std::fs::remove_file(socket(&self.dir));
+    }
+
+    /// A new bus at the same address.
+    pub(crate) async fn revive(&mut self) {
+        self.daemon = daemon(&self.dir);
+        self.systemd = systemd(&self.address, &self.script).await;
+    }
+
+    pub(crate) fn set(&self, change: impl FnOnce(&mut Script)) {
+        change(&mut self.script.lock().unwrap());
+    }
+
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.script.lock().unwrap().calls.clone()
+    }
+
+    /// systemd says that properties of a unit changed.
+    pub(crate) async fn properties_changed(&self, path: &str, interface: &str) {
+        let changed: HashMap<&str, zbus::Variant<'_>> = HashMap::new();
+        let body = (interface, changed, vec!["ActiveState"]);
+        self.systemd
+            .emit_signal(
+                None::<&str>,
+                path,
+                "org.freedesktop.DBus.Properties",
+                "PropertiesChanged",
+                &body,
+            )
+            .await
+            .unwrap();
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+}
+
+fn socket(dir: &tempfile::TempDir) -> PathBuf {
+    dir.path().join("bus")
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test starts the bus itself; nothing of it ships"
+)]
+fn daemon(dir: &tempfile::TempDir) -> Child {
+    let config = dir.path().join("bus.conf");
+    let text = format!(
+        "<busconfig><type>session</type><listen>unix:path={}</listen><policy context=\"default\">\
+         <allow send_destination=\"*\" eavesdrop=\"true\"/><allow eavesdrop=\"true\"/><allow own=\"*\"/>\
+         </policy></busconfig>",
+        socket(dir).display()
+    );
+    let _ = fleet_host::durable::replace(&config, text.as_bytes(), 0o644).unwrap();
+    let mut child = std::process::Command::new("/usr/bin/dbus-daemon")
+        .arg(format!("--config-file={}", config.display()))
+        .args(["--nofork", "--print-address"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("these tests need /usr/bin/dbus-daemon (Debian: dbus-daemon)");
+    // The line comes when the socket is there.
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert!(line.starts_with("unix:"), "{line:?}");
+    child
+}
+
+async fn systemd(address: &str, script: &Shared) -> Connection {
+    zbus::connection::Builder::address(address)
+        .serve_at("/org/freedesktop/systemd1", Manager(Arc::clone(script)))
+        .serve_at(WEB, Unit(Arc::clone(script)))
+        .serve_at(WEB, Service(Arc::clone(script)))
+        .name("org.freedesktop.systemd1")
+        .build()
+        .await
+        .unwrap()
+}
+
+struct Manager(Shared);
+
+#[derive(Debug, zbus::DBusError)]
+#[zbus(prefix = "org.freedesktop.systemd1")]
+enum Refusal {
+    #[zbus(error)]
+    ZBus(zbus::Error),
+    NoSuchUnit(String),
+}
+
+fn path(text: String) -> OwnedObjectPath {
+    OwnedObjectPath::try_from(text).unwrap()
+}
+
+impl Manager {
+    async fn job(
+        &self,
+        connection: &Connection,
+        call: &str,
+        unit: &str,
+        ending: Ending,
+    ) -> Result<OwnedObjectPath, Refusal> {
+        let (id, takes) = {
+            let mut script = self.0.lock().unwrap();
+            script.calls.push(format!("{call} {unit}"));
+            if !script.known {
+                return Err(Refusal::NoSuchUnit(format!("Unit {unit} not loaded.")));
+            }
+            script.jobs += 1;
+            (script.jobs, script.takes)
+        };
+        let job = path(format!("/org/freedesktop/systemd1/job/{id}"));
+        connection.object_server().at(&job, Job).await?;
+        if ending != Ending::Never {
+            let (shared, connection, job, unit) = (
+                Arc::clone(&self.0),
+                connection.clone(),
+                job.clone(),
+                unit.to_owned(),
+            );
+            tokio::spawn(async move {
+                tokio::time::sleep(takes).await;
+                let (result, lost) = end(&shared, ending);
+                connection.object_server().remove::<Job, _>(&job).await.unwrap();
+                if !lost {
+                    connection
+                        .emit_signal(
+                            None::<&str>,
+                            "/org/freedesktop/systemd1",
+                            "org.freedesktop.systemd1.Manager",
+                            "JobRemoved",
+                            &(id, &job, unit.as_str(), result),
+                        )
+                        .await
+                        .unwrap();
+                }
+            });
+        }
+        Ok(job)
+    }
+}
+
+fn end(shared: &Shared, ending: Ending) -> (&'static str, bool) {
+    let mut script = shared.lock().unwrap();
+    match ending {
+        Ending::Up => {
+            script.invocation += 1;
+            (script.active, script.sub, script.result) = ("active", "running", "success");
+        }
+        Ending::Fails => {
+            script.invocation += 1;
+            (script.active, script.sub, script.result) = ("activating", "auto-restart", "exit-code");
+        }
+        Ending::Skipped => script.condition = false,
+        Ending::Nothing | Ending::Never => {}
+    }
+    (
+        if ending == Ending::Fails { "failed" } else { "done" },
+        script.signal_lost,
+    )
+}
+
+#[interface(name = "org.freedesktop.systemd1.Manager")]
+impl Manager {
+    fn subscribe(&self) {
+        self.0.lock().unwrap().calls.push("Subscribe".to_owned());
+    }
+
+    fn reload(&self) {
+        self.0.lock().unwrap().calls.push("Reload".to_owned());
+    }
+
+    async fn start_unit(
+        &self,
+        unit: &str,
+        _mode: &str,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<OwnedObjectPath, Refusal> {
+        let ending = self.0.lock().unwrap().ending;
+        self.job(connection, "StartUnit", unit, ending).await
+    }
+
+    async fn restart_unit(
+        &self,
+        unit: &str,
+        _mode: &str,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<OwnedObjectPath, Refusal> {
+        let ending = self.0.lock().unwrap().ending;
+        self.job(connection, "RestartUnit", unit, ending).await
+    }
+
+    async fn stop_unit(
+        &self,
+        unit: &str,
+        _mode: &str,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<OwnedObjectPath, Refusal> {
+        let job = self.job(connection, "StopUnit", unit, Ending::Nothing).await?;
+        let mut script = self.0.lock().unwrap();
+        (script.active, script.sub) = ("inactive", "dead");
+        Ok(job)
+    }
+
+    fn reset_failed_unit(&self, unit: &str) -> Result<(), Refusal> {
+        Err(Refusal::NoSuchUnit(format!("Unit {unit} not loaded.")))
+    }
+}
+
+struct Job;
+
+#[interface(name = "org.freedesktop.systemd1.Job")]
+impl Job {
+    #[zbus(property)]
+    fn state(&self) -> &'static str {
+        "running"
+    }
+}
+
+struct Unit(Shared);
+
+#[interface(name = "org.freedesktop.systemd1.Unit")]
+impl Unit {
+    #[zbus(property)]
+    fn load_state(&self) -> &'static str {
+        if self.0.lock().unwrap().known {
+            "loaded"
+        } else {
+            "not-found"
+        }
+    }
+    #[zbus(property)]
+    fn active_state(&self) -> &'static str {
+        self.0.lock().unwrap().active
+    }
+    #[zbus(property)]
+    fn sub_state(&self) -> &'static str {
+        self.0.lock().unwrap().sub
+    }
+    #[zbus(property)]
+    fn condition_result(&self) -> bool {
+        self.0.lock().unwrap().condition
+    }
+    #[zbus(property, name = "InvocationID")]
+    fn invocation_id(&self) -> Vec<u8> {
+        match self.0.lock().unwrap().invocation {
+            0 => Vec::new(),
+            n => vec![n; 16],
+        }
+    }
+    #[zbus(property)]
+    fn state_change_timestamp_monotonic(&self) -> u64 {
+        1_500_000
+    }
+    #[zbus(property)]
+    fn job(&self) -> (u32, OwnedObjectPath) {
+        (0, path("/".to_owned()))
+    }
+}
+
+struct Service(Shared);
+
+#[interface(name = "org.freedesktop.systemd1.Service")]
+impl Service {
+    #[zbus(property)]
+    fn result(&self) -> &'static str {
+        self.0.lock().unwrap().result
+    }
+    #[zbus(property, name = "NRestarts")]
+    fn n_restarts(&self) -> u32 {
+        3
+    }
+    #[zbus(property)]
+    fn exec_main_code(&self) -> i32 {
+        1
+    }
+    #[zbus(property)]
+    fn exec_main_status(&self) -> i32 {
+        1
+    }
+}
