@@ -11,7 +11,13 @@
 //! Binaries: `fleet-operator`, `fleetctl`, `fleet-sim`.
 
 pub mod api;
+pub mod clock;
 pub mod ctl;
 pub mod fleet;
+pub mod history;
 pub mod manifest;
+pub mod metrics;
+pub mod operator;
+pub mod sim;
+pub mod store;
 pub mod web;

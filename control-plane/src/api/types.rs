@@ -165,9 +165,24 @@ pub struct EventItem {
     pub event: FleetEvent,
 }
 
+/// Query of `GET /watch`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct WatchQuery {
+    /// Only this device and its pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Only this deployment and its pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
+    /// `false` leaves the pairs out, which are most of it in a large fleet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<bool>,
+}
+
 /// One message of `GET /watch`; the SSE event's name is the variant's tag, its id is `version`.
 ///
-/// A client that sees `resync` (or reconnects with an id that is too old) drops what it has: a full snapshot follows.
+/// A client that sees `snapshot-begin` (also after it reconnected with an id that is too old) forgets what it has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum WatchEvent {
@@ -212,6 +227,11 @@ pub enum WatchEvent {
         /// The deployment.
         deployment: String,
     },
+    /// An event was appended to the history.
+    History {
+        /// The event.
+        item: Box<EventItem>,
+    },
     /// The server ends the stream, and why: reconnect.
     Bye {
         /// Stable word: `too-slow`, `shutting-down`.
@@ -235,6 +255,7 @@ impl WatchEvent {
             Self::DeploymentGone { .. } => "deployment-gone",
             Self::Pair { .. } => "pair",
             Self::PairGone { .. } => "pair-gone",
+            Self::History { .. } => "history",
             Self::Bye { .. } => "bye",
         }
     }

@@ -265,6 +265,12 @@ impl PairCounts {
         *self.slot(state) += 1;
     }
 
+    /// One fewer in this state.
+    pub(super) fn remove(&mut self, state: PairState) {
+        self.total -= 1;
+        *self.slot(state) -= 1;
+    }
+
     fn slot(&mut self, state: PairState) -> &mut u64 {
         match state {
             PairState::Failed => &mut self.failed,
@@ -345,7 +351,7 @@ pub struct DeploymentSummary {
     pub selector: String,
     /// When it was last changed.
     pub changed_at: DateTime<Utc>,
-    /// Devices that the selector selects at this moment.
+    /// Devices that have it in their desired state.
     pub selected: u64,
     /// Its pairs by state.
     pub pairs: PairCounts,

@@ -1,0 +1,377 @@
+//! Changing deployments: compare-and-set, then the history.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use fleet_protocol::bucket::PairKey;
+use fleet_protocol::event::{self, FleetEvent};
+use fleet_protocol::score::{FieldError, label_problems};
+use fleet_protocol::{Deployment, DeploymentName, wire};
+
+use super::read::asked;
+use super::types::{ACTOR_HEADER, ChangeAnswer, ChangeQuery, Outcome, ProblemDetails, PutDeployment};
+use super::{ApiError, ApiState};
+use crate::fleet::{Fleet, Slot, Value};
+use crate::history::OPERATOR;
+use crate::metrics::WriteOutcome;
+use crate::store::{BucketId, WriteError};
+
+/// How often a change is tried when somebody else changes the same thing.
+const TRIES: u32 = 5;
+/// How long an answer waits until the aggregate shows the change, so that a caller reads what it wrote.
+const ECHO: Duration = Duration::from_secs(3);
+const LONGEST_ACTOR: usize = 64;
+
+/// Creates or changes a deployment. The same content changes nothing.
+#[utoipa::path(
+    put, path = "/api/v0/deployments/{name}", tag = "deployments",
+    params(
+        ("name" = String, Path, description = "Deployment"), ChangeQuery,
+        ("If-Match" = Option<String>, Header, description = "Only if it has this generation; 0: only if it does not exist"),
+        ("X-Fleet-Actor" = Option<String>, Header, description = "Who asks, for the history")
+    ),
+    request_body = PutDeployment,
+    responses(
+        (status = 200, description = "Changed or unchanged", body = ChangeAnswer),
+        (status = 201, description = "Created", body = ChangeAnswer),
+        (status = 412, description = "Another generation", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 422, description = "Fields are wrong", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "Recovering, or NATS is away", body = ProblemDetails, content_type = "application/problem+json")
+    )
+)]
+pub(super) async fn put(
+    State(state): State<ApiState>,
+    Path(name): Path<String>,
+    query: Result<Query<ChangeQuery>, QueryRejection>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<ChangeAnswer>), ApiError> {
+    let query = asked(query)?;
+    let request = Request::new(&name, &headers)?;
+    let wanted = parse_body(&name, body)?;
+    ready(&state)?;
+    let answer = request
+        .change(&state, query.dry_run, |fleet, name| {
+            decide_put(fleet, name, &wanted)
+        })
+        .await?;
+    let status = if answer.outcome == Outcome::Created && !answer.dry_run {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    Ok((status, Json(answer)))
+}
+
+/// Deletes a deployment; devices then remove what runs of it.
+#[utoipa::path(
+    delete, path = "/api/v0/deployments/{name}", tag = "deployments",
+    params(
+        ("name" = String, Path, description = "Deployment"), ChangeQuery,
+        ("If-Match" = Option<String>, Header, description = "Only if it has this generation"),
+        ("X-Fleet-Actor" = Option<String>, Header, description = "Who asks, for the history")
+    ),
+    responses(
+        (status = 200, body = ChangeAnswer),
+        (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 412, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, body = ProblemDetails, content_type = "application/problem+json")
+    )
+)]
+pub(super) async fn delete(
+    State(state): State<ApiState>,
+    Path(name): Path<String>,
+    query: Result<Query<ChangeQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Json<ChangeAnswer>, ApiError> {
+    let query = asked(query)?;
+    let request = Request::new(&name, &headers)?;
+    ready(&state)?;
+    request
+        .change(&state, query.dry_run, decide_delete)
+        .await
+        .map(Json)
+}
+
+fn ready(state: &ApiState) -> Result<(), ApiError> {
+    state
+        .fleet
+        .recovery()
+        .detail
+        .map_or(Ok(()), |detail| Err(ApiError::recovering(detail)))
+}
+
+fn parse_body(name: &str, body: Result<Bytes, BytesRejection>) -> Result<PutDeployment, ApiError> {
+    let body = body.map_err(|rejection| {
+        ApiError::new(
+            rejection.status(),
+            "too-large",
+            "the body was not taken",
+            rejection.body_text(),
+        )
+    })?;
+    let mut reader = serde_json::Deserializer::from_slice(&body);
+    let wanted: PutDeployment = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        ApiError::invalid(
+            name,
+            vec![FieldError {
+                path,
+                problem: error.inner().to_string(),
+            }],
+        )
+    })?;
+    let mut problems = wanted.spec.problems();
+    problems.extend(label_problems("labels", &wanted.labels));
+    if problems.is_empty() {
+        Ok(wanted)
+    } else {
+        Err(ApiError::invalid(name, problems))
+    }
+}
+
+/// Who asks for what, under which condition.
+struct Request {
+    name: DeploymentName,
+    actor: String,
+    if_match: Option<u64>,
+}
+
+/// What a change comes to.
+struct Decision {
+    outcome: Outcome,
+    /// The generation that is there; 0 for none.
+    before: u64,
+    generation: u64,
+    devices: u64,
+    /// Revision to expect, and the value (`None` deletes); nothing to write when unchanged.
+    write: Option<(u64, Option<Bytes>)>,
+}
+
+impl Request {
+    fn new(name: &str, headers: &HeaderMap) -> Result<Self, ApiError> {
+        let parsed = name.parse().map_err(|error: fleet_protocol::IdError| {
+            ApiError::invalid(
+                name,
+                vec![FieldError {
+                    path: "name".to_owned(),
+                    problem: error.to_string(),
+                }],
+            )
+        })?;
+        Ok(Self {
+            name: parsed,
+            actor: actor(headers)?,
+            if_match: if_match(headers)?,
+        })
+    }
+
+    async fn change(
+        &self,
+        state: &ApiState,
+        dry_run: bool,
+        decide: impl Fn(&Fleet, &DeploymentName) -> Result<Decision, ApiError>,
+    ) -> Result<ChangeAnswer, ApiError> {
+        for attempt in 1..=TRIES {
+            let version = state.fleet.changes();
+            let decision = state.fleet.read(|fleet| decide(fleet, &self.name))?;
+            self.check(&decision)?;
+            let answer = ChangeAnswer {
+                outcome: decision.outcome,
+                dry_run,
+                name: self.name.to_string(),
+                generation: decision.generation,
+                devices: decision.devices,
+            };
+            let Some((expected, value)) = decision.write.filter(|_| !dry_run) else {
+                return Ok(answer);
+            };
+            match self.write(state, expected, value).await {
+                Ok(revision) => {
+                    self.done(state, &answer, revision).await;
+                    return Ok(answer);
+                }
+                Err(WriteError::Conflict { .. }) if attempt < TRIES => look_again(version).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        unreachable!("the last try returns")
+    }
+
+    fn check(&self, decision: &Decision) -> Result<(), ApiError> {
+        match self.if_match {
+            Some(expected) if expected != decision.before => Err(ApiError::new(
+                StatusCode::PRECONDITION_FAILED,
+                "generation-conflict",
+                format!("deployment {} has another generation", self.name),
+                format!(
+                    "generation {expected} was expected and {} is there: look at what changed, then apply again",
+                    decision.before
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    async fn write(&self, state: &ApiState, expected: u64, value: Option<Bytes>) -> Result<u64, WriteError> {
+        let key = self.name.as_str();
+        let result = match value {
+            Some(bytes) => state.store.put(BucketId::Deployments, key, expected, bytes).await,
+            None => state.store.delete(BucketId::Deployments, key, expected).await,
+        };
+        let outcome = match &result {
+            Ok(_) => WriteOutcome::Done,
+            Err(WriteError::Conflict { .. }) => WriteOutcome::Conflict,
+            Err(_) => WriteOutcome::Failed,
+        };
+        state.metrics.wrote(BucketId::Deployments, outcome);
+        result
+    }
+
+    async fn done(&self, state: &ApiState, answer: &ChangeAnswer, revision: u64) {
+        let (kind, what) = match answer.outcome {
+            Outcome::Created => ("deployment-created", "created"),
+            Outcome::Changed => ("deployment-changed", "changed"),
+            Outcome::Unchanged => ("deployment-unchanged", "unchanged"),
+            Outcome::Deleted => ("deployment-deleted", "deleted"),
+        };
+        let event = FleetEvent {
+            protocol: fleet_protocol::PROTOCOL_VERSION,
+            at: state.fleet.now(),
+            actor: self.actor.clone(),
+            kind: kind.to_owned(),
+            subject: format!("deployment/{}", self.name),
+            detail: format!(
+                "{what}, generation {}, {} devices",
+                answer.generation, answer.devices
+            ),
+        };
+        tracing::info!(actor = %self.actor, deployment = %self.name, %kind, detail = %event.detail, "change");
+        state.historian.append(&event::operator_subject(), &event).await;
+        let seen = state.fleet.wait_until(|fleet| {
+            let slot = fleet.deployment(&self.name).and_then(|entry| entry.slot());
+            slot.is_some_and(|slot| slot.revision >= revision)
+        });
+        if tokio::time::timeout(ECHO, seen).await.is_err() {
+            tracing::warn!(deployment = %self.name, "written, but the watch has not brought it back yet");
+        }
+    }
+}
+
+/// Waits until the aggregate has moved on, at most half a second.
+async fn look_again(mut version: tokio::sync::watch::Receiver<u64>) {
+    tokio::time::timeout(Duration::from_millis(500), version.changed())
+        .await
+        .ok();
+}
+
+fn decide_put(fleet: &Fleet, name: &DeploymentName, wanted: &PutDeployment) -> Result<Decision, ApiError> {
+    let slot = fleet.deployment(name).and_then(|entry| entry.slot());
+    refuse_newer(name, slot)?;
+    let known = slot.and_then(Slot::read);
+    let before = known.map_or(0, |known| known.generation);
+    let (generation, outcome) = match known {
+        Some(known) if known.spec == wanted.spec && known.labels == wanted.labels => {
+            (before, Outcome::Unchanged)
+        }
+        // The generation counts changes of the specification; devices need not hear of labels.
+        Some(known) if known.spec == wanted.spec => (before, Outcome::Changed),
+        Some(_) => (before + 1, Outcome::Changed),
+        None => (first_generation(fleet, name, slot), Outcome::Created),
+    };
+    let deployment = Deployment {
+        protocol: fleet_protocol::PROTOCOL_VERSION,
+        name: name.clone(),
+        labels: wanted.labels.clone(),
+        generation,
+        spec: wanted.spec.clone(),
+    };
+    let expected = slot.map_or(0, |slot| slot.revision);
+    let write = (outcome != Outcome::Unchanged).then(|| (expected, Some(wire::encode(&deployment).into())));
+    let devices = fleet.selected(&wanted.spec.selector).count() as u64;
+    Ok(Decision {
+        outcome,
+        before,
+        generation,
+        devices,
+        write,
+    })
+}
+
+/// A deployment that is made anew must not take a generation that a device has seen: it would look as if the device ran the
+/// new one already. Each generation costs at least one write, so none is above the key's last revision; and where the store
+/// was lost, the devices' own reports say what they have seen.
+fn first_generation(fleet: &Fleet, name: &DeploymentName, slot: Option<&Slot<Deployment>>) -> u64 {
+    let marker = slot.map_or(0, |slot| slot.revision);
+    let devices = fleet
+        .deployment(name)
+        .into_iter()
+        .flat_map(|entry| entry.devices());
+    let seen = devices.filter_map(|device| {
+        let key = PairKey {
+            device: device.clone(),
+            deployment: name.clone(),
+        };
+        fleet.pair(&key).map(crate::fleet::Pair::newest_generation)
+    });
+    seen.max().unwrap_or(0).max(marker) + 1
+}
+
+fn decide_delete(fleet: &Fleet, name: &DeploymentName) -> Result<Decision, ApiError> {
+    let missing = || ApiError::not_found("deployment", name.as_str());
+    let entry = fleet.deployment(name).ok_or_else(missing)?;
+    let slot = entry.slot();
+    refuse_newer(name, slot)?;
+    let devices = entry.devices().count() as u64;
+    let lost = slot.is_none() && devices > 0;
+    if !lost && slot.is_none_or(Slot::is_gone) {
+        return Err(missing());
+    }
+    let before = slot.and_then(Slot::read).map_or(0, |known| known.generation);
+    let expected = slot.map_or(0, |slot| slot.revision);
+    Ok(Decision {
+        outcome: Outcome::Deleted,
+        before,
+        generation: before,
+        devices,
+        write: Some((expected, None)),
+    })
+}
+
+fn refuse_newer(name: &DeploymentName, slot: Option<&Slot<Deployment>>) -> Result<(), ApiError> {
+    match slot.map(|slot| &slot.value) {
+        Some(Value::Unreadable(why)) if why.kind == "value-of-newer-version" => Err(ApiError::new(
+            StatusCode::CONFLICT,
+            why.kind,
+            format!("deployment {name} was written by a newer control plane"),
+            why.detail.clone(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn actor(headers: &HeaderMap) -> Result<String, ApiError> {
+    let Some(value) = headers.get(ACTOR_HEADER) else {
+        return Ok(OPERATOR.to_owned());
+    };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text.is_empty() || text.len() > LONGEST_ACTOR {
+        return Err(ApiError::bad_request(format!(
+            "{ACTOR_HEADER} is not 1 to {LONGEST_ACTOR} plain characters"
+        )));
+    }
+    Ok(text.to_owned())
+}
+
+fn if_match(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+    let Some(value) = headers.get(header::IF_MATCH) else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default().trim().trim_matches('"');
+    let wrong = || ApiError::bad_request(format!("If-Match: {text:?} is not a generation"));
+    text.parse().map(Some).map_err(|_| wrong())
+}

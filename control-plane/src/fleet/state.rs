@@ -1,0 +1,302 @@
+//! The aggregate's parts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use fleet_protocol::bucket::PairKey;
+use fleet_protocol::{
+    Deployment, DeploymentName, DeploymentState, DesiredState, DeviceId, DeviceInfo, Heartbeat, Selector,
+    wire,
+};
+
+use super::history::History;
+use super::slot::{Slot, Value};
+use super::view::{DeviceState, PairCounts, Problem};
+use crate::store::BucketId;
+
+/// Everything that is known. See the [module](super).
+#[derive(Debug, Clone, Default)]
+pub struct Fleet {
+    pub(super) devices: BTreeMap<DeviceId, Device>,
+    pub(super) deployments: BTreeMap<DeploymentName, DeploymentEntry>,
+    pub(super) pairs: BTreeMap<PairKey, Pair>,
+    /// Keys that are no keys of this protocol, each with its snapshot number.
+    pub(super) strays: BTreeMap<(BucketId, String), (u64, Problem)>,
+    /// Pairs that are not at rest: only they can become stuck.
+    pub(super) open: BTreeSet<PairKey>,
+    pub(super) offline: BTreeSet<DeviceId>,
+    /// Devices with problems or with something wrong by their own report.
+    pub(super) unhealthy: BTreeSet<DeviceId>,
+    pub(super) counts: PairCounts,
+    pub(super) history: History,
+    pub(super) watches: [WatchState; BucketId::ALL.len()],
+    pub(super) connected: bool,
+    pub(super) last_event_at: Option<DateTime<Utc>>,
+}
+
+/// Where the watch of a bucket is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct WatchState {
+    pub(super) epoch: u64,
+    pub(super) caught_up: bool,
+    pub(super) revision: u64,
+    pub(super) target: u64,
+    pub(super) stream_created: Option<DateTime<Utc>>,
+}
+
+/// What changed, by name; the views tell how.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// Whether the aggregate is whole, or connected.
+    Recovery,
+    /// A device, its counts among it.
+    Device(DeviceId),
+    /// A deployment, its counts among it.
+    Deployment(DeploymentName),
+    /// One deployment on one device.
+    Pair(PairKey),
+    /// An event was appended to the history.
+    History(u64),
+}
+
+/// A device.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Device {
+    pub(super) info: Option<Slot<DeviceInfo>>,
+    pub(super) heartbeat: Option<Slot<Heartbeat>>,
+    /// The last heartbeat that was seen, kept when its key goes.
+    pub(super) last: Option<(DateTime<Utc>, Heartbeat)>,
+    pub(super) online: bool,
+    pub(super) since: Option<DateTime<Utc>>,
+    /// The heartbeat is missing since the store was replaced: nobody knows yet.
+    pub(super) unconfirmed: Option<DateTime<Utc>>,
+    pub(super) counts: PairCounts,
+}
+
+impl Device {
+    /// Whether it is there.
+    #[must_use]
+    pub fn state(&self) -> DeviceState {
+        match (self.info(), self.online) {
+            (None, _) => DeviceState::Unknown,
+            (Some(_), true) => DeviceState::Online,
+            (Some(_), false) => DeviceState::Offline,
+        }
+    }
+
+    /// What it says about itself, when that can be read.
+    #[must_use]
+    pub fn info(&self) -> Option<&DeviceInfo> {
+        self.info.as_ref().and_then(Slot::read)
+    }
+
+    /// It was taken out of the fleet: its `device-info` was deleted, not merely lost.
+    #[must_use]
+    pub fn was_removed(&self) -> bool {
+        self.info.as_ref().is_some_and(Slot::is_gone)
+    }
+
+    pub(super) fn is_visible(&self) -> bool {
+        let there = self.info.as_ref().is_some_and(|slot| !slot.is_gone());
+        there || self.heartbeat.as_ref().is_some_and(|slot| !slot.is_gone()) || self.counts.total > 0
+    }
+}
+
+/// A deployment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeploymentEntry {
+    pub(super) slot: Option<Slot<Deployment>>,
+    /// The bytes that each of its devices shall have in `desired-state`.
+    pub(super) resolved: Option<Bytes>,
+    /// Devices with a pair.
+    pub(super) devices: BTreeSet<DeviceId>,
+    pub(super) counts: PairCounts,
+    /// Pairs with a desired state.
+    pub(super) desired: u64,
+}
+
+impl DeploymentEntry {
+    /// Its key in `deployments`, if there is or was one.
+    #[must_use]
+    pub fn slot(&self) -> Option<&Slot<Deployment>> {
+        self.slot.as_ref()
+    }
+
+    /// Devices with a pair of it.
+    pub fn devices(&self) -> impl Iterator<Item = &DeviceId> {
+        self.devices.iter()
+    }
+
+    /// What was asked, when that can be read.
+    #[must_use]
+    pub fn read(&self) -> Option<&Deployment> {
+        self.slot.as_ref().and_then(Slot::read)
+    }
+
+    /// The bytes that each selected device shall have.
+    #[must_use]
+    pub fn resolved(&self) -> Option<&Bytes> {
+        self.resolved.as_ref()
+    }
+
+    pub(super) fn is_visible(&self) -> bool {
+        self.slot.as_ref().is_some_and(|slot| !slot.is_gone()) || self.counts.total > 0
+    }
+
+    pub(super) fn resolve(&mut self) {
+        self.resolved = self.read().map(|deployment| resolve(deployment).into());
+    }
+}
+
+/// The bytes of a deployment's desired state.
+#[must_use]
+pub fn resolve(deployment: &Deployment) -> Vec<u8> {
+    wire::encode(&DesiredState {
+        protocol: fleet_protocol::PROTOCOL_VERSION,
+        generation: deployment.generation,
+        score: deployment.spec.score.clone(),
+    })
+}
+
+/// What a desired state says, and its bytes to compare with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Desired {
+    /// The generation it was resolved from.
+    pub generation: u64,
+    /// The image, for lists.
+    pub image: String,
+    /// As it lies in the store.
+    pub bytes: Bytes,
+}
+
+/// One deployment on one device.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pair {
+    pub(super) desired: Option<Slot<Desired>>,
+    pub(super) reported: Option<Slot<DeploymentState>>,
+    pub(super) stuck: bool,
+}
+
+impl Pair {
+    /// Its key in `desired-state`, if there is or was one.
+    #[must_use]
+    pub fn desired(&self) -> Option<&Slot<Desired>> {
+        self.desired.as_ref()
+    }
+
+    /// The newest generation that this device was asked for or has seen.
+    #[must_use]
+    pub fn newest_generation(&self) -> u64 {
+        let desired = self
+            .desired
+            .as_ref()
+            .and_then(Slot::read)
+            .map(|desired| desired.generation);
+        let reported = self
+            .reported
+            .as_ref()
+            .and_then(Slot::read)
+            .map(|state| state.observed_generation);
+        desired.max(reported).unwrap_or(0)
+    }
+
+    /// Something of it is in the store.
+    #[must_use]
+    pub fn is_visible(&self) -> bool {
+        let desired = self.desired.as_ref().is_some_and(|slot| !slot.is_gone());
+        desired || self.reported.as_ref().is_some_and(|slot| !slot.is_gone())
+    }
+
+    pub(super) fn has_desired(&self) -> bool {
+        matches!(
+            self.desired.as_ref().map(|slot| &slot.value),
+            Some(Value::Read(_) | Value::Unreadable(_))
+        )
+    }
+}
+
+impl Fleet {
+    /// Everything that lay in every bucket when its watch began has been read.
+    #[must_use]
+    pub fn converged(&self) -> bool {
+        self.watches.iter().all(|watch| watch.caught_up)
+    }
+
+    /// Connected to NATS at this moment.
+    #[must_use]
+    pub fn connected(&self) -> bool {
+        self.connected
+    }
+
+    /// When the stream behind a bucket was created.
+    #[must_use]
+    pub fn stream_created(&self, bucket: BucketId) -> Option<DateTime<Utc>> {
+        self.watches[bucket.index()].stream_created
+    }
+
+    /// Newest revision read of a bucket.
+    #[must_use]
+    pub fn revision(&self, bucket: BucketId) -> u64 {
+        self.watches[bucket.index()].revision
+    }
+
+    /// A device.
+    #[must_use]
+    pub fn device(&self, id: &DeviceId) -> Option<&Device> {
+        self.devices.get(id)
+    }
+
+    /// All devices by id.
+    pub fn devices(&self) -> impl Iterator<Item = (&DeviceId, &Device)> {
+        self.devices.iter()
+    }
+
+    /// A deployment.
+    #[must_use]
+    pub fn deployment(&self, name: &DeploymentName) -> Option<&DeploymentEntry> {
+        self.deployments.get(name)
+    }
+
+    /// All deployments by name, those that are only a marker among them.
+    pub fn deployments(&self) -> impl Iterator<Item = (&DeploymentName, &DeploymentEntry)> {
+        self.deployments.iter()
+    }
+
+    /// One deployment on one device.
+    #[must_use]
+    pub fn pair(&self, key: &PairKey) -> Option<&Pair> {
+        self.pairs.get(key)
+    }
+
+    /// All pairs, by device and deployment, markers among them.
+    pub fn pairs(&self) -> impl Iterator<Item = (&PairKey, &Pair)> {
+        self.pairs.iter()
+    }
+
+    /// The pairs of one device, markers among them.
+    pub fn pairs_of<'a>(&'a self, device: &'a DeviceId) -> impl Iterator<Item = (&'a PairKey, &'a Pair)> {
+        // "0" sorts before every other name.
+        let first = "0".parse().expect("a digit is a name");
+        let start = PairKey {
+            device: device.clone(),
+            deployment: first,
+        };
+        self.pairs
+            .range(start..)
+            .take_while(move |(key, _)| key.device == *device)
+    }
+
+    /// The devices that a selector selects at this moment.
+    pub fn selected<'a>(&'a self, selector: &'a Selector) -> impl Iterator<Item = &'a DeviceId> {
+        self.devices.iter().filter_map(move |(id, device)| {
+            let labels = &device.info()?.labels;
+            selector.selects(id, labels).then_some(id)
+        })
+    }
+
+    /// What cannot be read, of all buckets, with keys that are no keys.
+    pub fn strays(&self) -> impl Iterator<Item = &Problem> {
+        self.strays.values().map(|(_, problem)| problem)
+    }
+}
