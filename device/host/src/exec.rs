@@ -295,21 +295,7 @@ async fn keep_last(from: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>, lin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::durable;
-
-    /// An environment whose `podman` is this shell script.
-    fn podman(script: &str) -> (tempfile::TempDir, Environment) {
-        let dir = tempfile::tempdir().unwrap();
-        let text = format!("#!/bin/sh\n{script}\n");
-        let _ = durable::replace(&dir.path().join("podman"), text.as_bytes(), 0o755).unwrap();
-        let environment = Environment {
-            home: dir.path().join("home"),
-            runtime_dir: dir.path().join("run"),
-            session_bus: "unix:path=/nowhere".into(),
-            tools: dir.path().into(),
-        };
-        (dir, environment)
-    }
+    use crate::fixture::podman;
 
     const LONG: Duration = Duration::from_secs(20);
 

@@ -141,3 +141,77 @@ impl Leftovers for PodmanLeftovers {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::podman;
+
+    /// A podman whose containers and volumes are files.
+    const STORAGE: &str = r#"
+        dir="${0%/*}/storage"
+        case "$1 $2" in
+            "rm --force") [ -e "$dir/stuck" ] || /bin/rm -f "$dir/container/$6" ;;
+            "ps --all") /bin/ls "$dir/container" ;;
+            "volume ls") /bin/ls "$dir/volume" ;;
+            "volume rm") [ -e "$dir/stuck" ] && exit 2; /bin/rm "$dir/volume/$3" ;;
+            *) echo "Error: unexpected $*" >&2; exit 125 ;;
+        esac"#;
+
+    fn storage(volumes: &[&str]) -> (tempfile::TempDir, PodmanLeftovers) {
+        let (dir, environment) = podman(STORAGE);
+        let make = |path: String| {
+            let _ = crate::durable::replace(&dir.path().join("storage").join(path), b"", 0o600).unwrap();
+        };
+        make("container/fleet-a".into());
+        for volume in volumes {
+            make(format!("volume/{volume}"));
+        }
+        (dir, PodmanLeftovers::new(environment))
+    }
+
+    #[tokio::test]
+    async fn container_and_volumes_go_and_those_of_others_and_kept_ones_stay() {
+        let (dir, leftovers) = storage(&[
+            "fleet-a.data",
+            "fleet-a.keep",
+            "fleet-a-b.c",
+            "fleet-ab.c",
+            "mine",
+        ]);
+        let name = DeploymentName::new("a").unwrap();
+        let remains = leftovers
+            .remove(&name, &["keep".to_owned()].into())
+            .await
+            .unwrap();
+        assert!(remains.is_empty(), "{remains:?}");
+        let mut left: Vec<_> = std::fs::read_dir(dir.path().join("storage/volume"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["fleet-a-b.c", "fleet-a.keep", "fleet-ab.c", "mine"]);
+    }
+
+    #[tokio::test]
+    async fn what_podman_would_not_remove_is_told() {
+        let (dir, leftovers) = storage(&["fleet-a.data"]);
+        let _ = crate::durable::replace(&dir.path().join("storage/stuck"), b"", 0o600).unwrap();
+        let remains = leftovers
+            .remove(&DeploymentName::new("a").unwrap(), &BTreeSet::new())
+            .await
+            .unwrap();
+        assert_eq!(remains.containers, ["fleet-a"]);
+        assert_eq!(remains.volumes, ["fleet-a.data"]);
+    }
+
+    #[tokio::test]
+    async fn a_podman_that_does_not_answer_is_an_error() {
+        let (_dir, environment) = podman("echo 'Error: database is locked' >&2; exit 125");
+        let error = PodmanLeftovers::new(environment)
+            .remove(&DeploymentName::new("a").unwrap(), &BTreeSet::new())
+            .await
+            .unwrap_err();
+        assert_eq!(error.to_string(), "podman could not list the volumes of a");
+    }
+}

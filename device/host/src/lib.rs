@@ -46,6 +46,8 @@ pub mod durable;
 pub mod exec;
 #[cfg(feature = "fakes")]
 pub mod fakes;
+#[cfg(test)]
+mod fixture;
 pub mod quadlet;
 
 pub use clock::{Clock, SystemClock};

@@ -153,20 +153,12 @@ impl Images for PodmanImages {
 mod tests {
     use super::super::ImageErrorKind;
     use super::*;
+    use crate::fixture::podman;
 
     const SHA: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-    /// Images whose podman is a shell script that sees its arguments.
     fn images(script: &str) -> (tempfile::TempDir, PodmanImages) {
-        let dir = tempfile::tempdir().unwrap();
-        let text = format!("#!/bin/sh\n{script}\n");
-        let _ = durable::replace(&dir.path().join("podman"), text.as_bytes(), 0o755).unwrap();
-        let environment = Environment {
-            home: dir.path().into(),
-            runtime_dir: dir.path().into(),
-            session_bus: String::new(),
-            tools: dir.path().into(),
-        };
+        let (dir, environment) = podman(script);
         let images = PodmanImages::new(environment, dir.path()).with_reserve(0);
         (dir, images)
     }
