@@ -1,0 +1,156 @@
+//! First boot on the real image: the disk grows, `fleet.toml` becomes the identity, and whatever goes wrong can be mended with a
+//! card reader.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use fleet_hw_tests::rig::quote;
+use fleet_hw_tests::{DeviceImage, QemuRig, QemuSettings, Rig};
+use fleet_testbed::ca::Authority;
+use fleet_testbed::nats::UserKey;
+
+const BOOT: Duration = Duration::from_secs(180);
+const COMMAND: Duration = Duration::from_secs(60);
+/// First boot is over, well or badly.
+const SETTLED: &str = "systemctl show -P ActiveState fleet-first-boot.service | grep -qxE 'active|failed'";
+const IDENTITY: &str = "/var/lib/fleet/identity";
+
+struct Enrolment {
+    seed: String,
+    toml: String,
+}
+
+impl Enrolment {
+    fn new(device: &str) -> Result<Self> {
+        let seed = UserKey::generate()?.seed().to_owned();
+        let ca = Authority::new()?.pem();
+        let toml = format!(
+            "device_id = \"{device}\"\n[labels]\nsite = \"lyon\"\n[nats]\nurl = \"tls://10.0.2.100:4222\"\n\
+             credential = \"{seed}\"\nca = \"\"\"{ca}\"\"\"\n[[registry]]\nlocation = \"10.0.2.100:5000\"\ninsecure = true\n"
+        );
+        Ok(Self { seed, toml })
+    }
+}
+
+fn device(name: &str, fleet_toml: &str) -> Result<QemuRig> {
+    let mut rig = QemuRig::new(&DeviceImage::find()?, QemuSettings::new(name))?;
+    rig.put_boot_file("fleet.toml", fleet_toml.as_bytes())?;
+    Ok(rig)
+}
+
+/// The device is who it should be, and nobody else on the device or with the card can read its secret.
+fn require_enrolled(rig: &mut QemuRig, device: &str, enrolment: &Enrolment) -> Result<()> {
+    rig.run_until_ok(SETTLED, BOOT)?;
+    ensure!(rig.run_ok("systemctl is-active fleet-first-boot.service", COMMAND)? == "active");
+    ensure!(rig.run_ok(&format!("cat {IDENTITY}/nats.nk"), COMMAND)? == enrolment.seed);
+    let modes = rig.run_ok(&format!("stat -L -c '%a %U %n' {IDENTITY} {IDENTITY}/*"), COMMAND)?;
+    let expected = [
+        format!("700 fleet {IDENTITY}"),
+        format!("644 fleet {IDENTITY}/ca.pem"),
+        format!("600 fleet {IDENTITY}/device.toml"),
+        format!("600 fleet {IDENTITY}/nats.nk"),
+    ];
+    ensure!(modes.lines().eq(expected), "{modes}");
+    ensure!(rig.run_ok("hostname", COMMAND)? == device);
+    let public = rig.run_ok(&format!("cat {IDENTITY}/device.toml"), COMMAND)?;
+    ensure!(
+        public.contains("lyon") && !public.contains(&enrolment.seed) && !public.contains("BEGIN"),
+        "{public}"
+    );
+    let registries = rig.run_ok("cat /etc/containers/registries.conf.d/50-fleet.conf", COMMAND)?;
+    ensure!(registries.contains("10.0.2.100:5000"), "{registries}");
+
+    let on_fat = rig.run(
+        "ls /boot/efi/fleet.toml /boot/efi/fleet-error.txt 2>/dev/null",
+        COMMAND,
+    )?;
+    ensure!(on_fat.stdout.is_empty(), "left on the card: {}", on_fat.text());
+    let search = format!(
+        "sync; echo 3 >/proc/sys/vm/drop_caches; grep -a -q -F {} /dev/vda1",
+        quote(&enrolment.seed)
+    );
+    ensure!(
+        rig.run(&search, BOOT)?.status == 1,
+        "the secret can still be read from the card's sectors"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_first_boot_grows_the_disk_and_takes_the_identity_over() -> Result<()> {
+    let enrolment = Enrolment::new("basement-lyon-7")?;
+    let mut rig = device("first-boot", &enrolment.toml)?;
+    rig.power_on()?;
+    require_enrolled(&mut rig, "basement-lyon-7", &enrolment)?;
+
+    ensure!(rig.run_ok("systemctl is-active fleet-grow-disk.service", BOOT)? == "active");
+    let pool = rig.run_ok(
+        "lvs --noheadings --nosuffix --units m -o lv_size fleet/pool",
+        COMMAND,
+    )?;
+    let data = rig.run_ok("df --output=size -m /var/lib/fleet | tail -1", COMMAND)?;
+    let failed = rig.run_ok("systemctl --failed --plain --no-legend", COMMAND)?;
+    eprintln!("pool {pool} MiB, data {data} MiB of an 8192 MiB disk; failed units: {failed:?}");
+    // 4 GiB is the image's own size: what is beyond it was grown into.
+    ensure!(pool.parse::<f64>()? > 5000.0, "the pool has {pool} MiB");
+    ensure!(data.parse::<u32>()? > 3000, "data has {data} MiB");
+
+    let before = rig.boot_id(COMMAND)?;
+    rig.power_off(BOOT)?;
+    rig.power_on()?;
+    require_enrolled(&mut rig, "basement-lyon-7", &enrolment)?;
+    ensure!(rig.boot_id(COMMAND)? != before);
+    Ok(())
+}
+
+#[test]
+fn a_bad_file_says_where_it_is_wrong_and_is_mended_with_a_card_reader() -> Result<()> {
+    let mut rig = device(
+        "bad-file",
+        "device_id = \"basement-lyon-7\"\n[nats]\nurl = tls://oops\n",
+    )?;
+    rig.power_on()?;
+    rig.run_until_ok(SETTLED, BOOT)?;
+    ensure!(rig.run_ok("systemctl show -P ActiveState fleet-first-boot.service", COMMAND)? == "failed");
+    ensure!(
+        !rig.run(&format!("test -e {IDENTITY}/nats.nk"), COMMAND)?
+            .success()
+    );
+    let console = rig.wait_for_console("fleet.toml", COMMAND)?;
+    eprintln!("on the console: {console}");
+
+    rig.power_off(BOOT)?;
+    let reason = rig
+        .read_boot_file("fleet-error.txt")?
+        .context("the reason is on the card")?;
+    let reason = String::from_utf8(reason)?;
+    eprintln!("on the card: {reason}");
+    ensure!(reason.contains("line 3"), "{reason}");
+
+    let enrolment = Enrolment::new("basement-lyon-7")?;
+    rig.put_boot_file("fleet.toml", enrolment.toml.as_bytes())?;
+    rig.power_on()?;
+    require_enrolled(&mut rig, "basement-lyon-7", &enrolment)
+}
+
+#[test]
+fn a_power_cut_at_any_moment_of_the_first_boot_does_not_lose_the_device() -> Result<()> {
+    let enrolment = Enrolment::new("basement-lyon-7")?;
+    let mut rig = device("first-boot-cut", &enrolment.toml)?;
+    // The moments that matter, as conditions in the device, in the order in which a first boot comes to them.
+    let moments = [
+        "systemctl show -P ActiveState fleet-grow-disk.service | grep -qxE 'activating|active'",
+        "systemctl show -P ActiveState fleet-first-boot.service | grep -qxE 'activating|active'",
+        &format!("test -e {IDENTITY}"),
+        "! test -e /boot/efi/fleet.toml",
+    ];
+    for moment in moments {
+        rig.power_on()?;
+        rig.run_until_ok(moment, BOOT)?;
+        rig.cut_power()?;
+    }
+    rig.power_on()?;
+    require_enrolled(&mut rig, "basement-lyon-7", &enrolment)?;
+    ensure!(rig.run_ok("systemctl is-active fleet-grow-disk.service", BOOT)? == "active");
+    Ok(())
+}
