@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -12,11 +11,14 @@ use crate::identity::{fat_id, uuid};
 use crate::layout::{EXTENT, Layout, MIB, SECTOR, Span};
 use crate::lvm;
 use crate::progress::Progress;
+use crate::sparse::for_each_block;
 use crate::thin::{Packer, metadata_xml};
 use crate::tools::Tools;
 
 const TYPE_ESP: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
 const TYPE_LVM: &str = "E6D6D379-F507-44C2-A23C-238F2A3DF928";
+
+const COPY_BLOCK: u64 = MIB / 4;
 
 /// A disk image under construction.
 pub(crate) struct Disk<'a> {
@@ -165,19 +167,10 @@ impl Disk<'_> {
 
 /// Copies a part to its place; what is zero stays a hole.
 fn copy_into(image: &File, span: Span, part: &Path) -> Result<(), ImageError> {
-    let mut file = File::open(part).map_err(ImageError::io("open", part))?;
-    let mut block = vec![0; usize::try_from(MIB / 4).expect("256 KiB fit memory")];
-    let zeros = block.clone();
-    let mut offset = 0;
-    while offset < span.size {
-        file.read_exact(&mut block)
-            .map_err(ImageError::io("read", part))?;
-        if block != zeros {
-            image
-                .write_all_at(&block, span.start + offset)
-                .map_err(ImageError::io("copy", part))?;
-        }
-        offset += block.len() as u64;
-    }
+    let file = File::open(part).map_err(ImageError::io("open", part))?;
+    let copied = for_each_block(&file, COPY_BLOCK, |number, block| {
+        image.write_all_at(block, span.start + number * COPY_BLOCK)
+    });
+    copied.map_err(ImageError::io("copy", part))?;
     fs::remove_file(part).map_err(ImageError::io("remove", part))
 }

@@ -22,6 +22,7 @@ mod process;
 mod profile;
 mod progress;
 mod recipe;
+mod sparse;
 mod thin;
 mod tools;
 mod tree;

@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::error::ImageError;
 use crate::layout::{CHUNK, EXTENT, Layout};
 use crate::lvm::{DATA_DEVICE, ROOT_DEVICE, TRANSACTION};
+use crate::sparse::for_each_block;
 
 /// A run of blocks of a thin volume, and where it lies in the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl<'a> Packer<'a> {
     pub(crate) fn add(&mut self, volume: &Path) -> Result<Vec<Run>, ImageError> {
         let file = File::open(volume).map_err(ImageError::io("open", volume))?;
         let mut runs = Vec::new();
-        for_each_block(&file, |origin, block| {
+        for_each_block(&file, CHUNK, |origin, block| {
             if self.next == self.capacity {
                 return Err(io::Error::other("the thin pool is full"));
             }
@@ -61,19 +62,6 @@ impl<'a> Packer<'a> {
         .map_err(ImageError::io("copy into the pool", volume))?;
         Ok(runs)
     }
-}
-
-/// Calls `action` with the number and bytes of each block that is not all zeros.
-fn for_each_block(mut file: &File, mut action: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io::Result<()> {
-    let mut block = vec![0; usize::try_from(CHUNK).expect("a block fits memory")];
-    let zeros = block.clone();
-    for number in 0..file.metadata()?.len() / CHUNK {
-        file.read_exact(&mut block)?;
-        if block != zeros {
-            action(number, &block)?;
-        }
-    }
-    Ok(())
 }
 
 fn extend(runs: &mut Vec<Run>, next: Run) {
@@ -127,19 +115,5 @@ mod tests {
             extend(&mut runs, run(origin, data, 1));
         }
         assert_eq!(runs, [run(0, 0, 2), run(5, 2, 2)]);
-    }
-
-    #[test]
-    fn empty_blocks_are_not_visited() {
-        let file = tempfile::tempfile().expect("a file");
-        file.set_len(4 * CHUNK).expect("a size");
-        file.write_all_at(b"x", 2 * CHUNK + 5).expect("a byte");
-        let mut seen = Vec::new();
-        for_each_block(&file, |number, block| {
-            seen.push((number, block[5]));
-            Ok(())
-        })
-        .expect("a walk");
-        assert_eq!(seen, [(2, b'x')]);
     }
 }

@@ -281,3 +281,18 @@ fn registries_lost_with_a_rolled_back_system_come_back() {
     assert!(places.files.contains_key(&Place::Registries));
     assert_eq!(places.files[&Place::HostName], b"a\n");
 }
+
+/// Negative control: the cuts above would find the wrong order.
+#[test]
+fn wiping_before_storing_would_lose_the_secret() {
+    let text = fleet_toml("a", &seed());
+    let mut places = FakePlaces {
+        power: Some(1),
+        ..FakePlaces::with_file(&text)
+    };
+    let identity = read_identity(text.as_bytes()).expect("an identity");
+    places.wipe_fleet_toml().expect("a wipe");
+    places.store_identity(&identity).expect_err("the cut");
+    places.power = None;
+    assert_eq!(run(&mut places), FirstBoot::Refused);
+}

@@ -270,3 +270,24 @@ fn disk_without_a_whole_table_is_left_alone() {
     assert!(matches!(grow_disk(&mut machine), Err(GrowError::NoTable)));
     assert_eq!(machine, before);
 }
+
+/// Negative control: the cuts above would find the wrong order.
+#[test]
+fn writing_the_first_table_first_would_not_survive_a_cut() {
+    let mut machine = FakeMachine::flashed(64 * GIB);
+    let sectors = machine.disk / SECTOR;
+    let (table, _) = read_table(&mut machine, sectors).expect("a table");
+    let writes = table
+        .grown(sectors, SECTOR)
+        .expect("growth")
+        .writes(sectors, SECTOR);
+    machine.power = Some(0);
+    let first = writes.last().expect("three writes");
+    machine
+        .write(first.lba, &first.bytes[..2 * 512])
+        .expect_err("the cut");
+    assert!(matches!(
+        read_table(&mut machine, sectors),
+        Err(GrowError::NoTable)
+    ));
+}
