@@ -330,6 +330,30 @@ mod tests {
                 WrongArchitecture,
                 "Error: choosing an image from manifest list docker://r.example/a:1: no image found in image index for architecture \"arm64\", variant \"v8\", OS \"linux\"",
             ),
+            (
+                NotFound,
+                "Error: initializing source docker://127.0.0.1:5999/nope:1: reading manifest 1 in 127.0.0.1:5999/nope: repository name not known to registry",
+            ),
+            (
+                Unauthorized,
+                "Error: initializing source docker://127.0.0.1:5999/deny:1: reading manifest 1 in 127.0.0.1:5999/deny: unauthorized",
+            ),
+            (
+                RegistryUnreachable,
+                "Error: initializing source docker://127.0.0.1:5999/busy:1: reading manifest 1 in 127.0.0.1:5999/busy: received unexpected HTTP status: 503 Service Unavailable",
+            ),
+            (
+                RegistryUnreachable,
+                "Error: writing blob: storing blob to file \"/var/tmp/container_images_storage911223653/3\": happened during read: unexpected EOF (after reconnecting, server did not process a Range: header, status 200)",
+            ),
+            (
+                Corrupt,
+                "Error: writing blob: setting up to decompress blob: happened during read: Digest did not match, expected sha256:2dd8843991e21b4a2196834f61b9bbf5c3412c0f579f15e7581f60ac325c87cf, got sha256:66ee830e5d864f32d4ea4aabc4943946f92d989306104090bd87fc895b67248b",
+            ),
+            (
+                WrongArchitecture,
+                "Error: choosing an image from manifest list docker://127.0.0.1:5999/arch:1: no image found in image index for architecture \"amd64\", variant \"\", OS \"linux\"",
+            ),
             (Podman, "Error: something that nobody has seen before"),
         ];
         for (kind, words) in specimens {

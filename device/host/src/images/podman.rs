@@ -1,5 +1,6 @@
 //! Images by podman(1).
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -72,6 +73,11 @@ impl PodmanImages {
     }
 }
 
+/// An image's id without the `sha256:` that only some of podman's commands print.
+fn bare_id(line: &str) -> String {
+    line.trim().trim_start_matches("sha256:").to_owned()
+}
+
 /// The digest in what `podman image inspect --format {{.Digest}}` prints.
 fn digest(answer: &str) -> Result<Digest, ImageError> {
     Digest::parse(answer.trim()).map_err(|source| ImageError::Answer {
@@ -119,24 +125,30 @@ impl Images for PodmanImages {
 
     async fn prune(&self, wanted: &[ImageRef]) -> Result<(), ImageError> {
         let failed = |error| ImageError::of(&error);
-        let mut keep = Vec::new();
-        for image in wanted {
-            let args = ["image", "inspect", "--format", "{{.Id}}", image.as_str()];
-            // One that is wanted but not there has nothing to keep.
-            keep.extend(self.ask(&args).await.ok().map(|id| id.trim().to_owned()));
-        }
         let listed = self
             .ask(&["image", "ls", "--quiet", "--no-trunc"])
             .await
             .map_err(failed)?;
-        for id in listed
-            .lines()
-            .map(|line| line.trim().trim_start_matches("sha256:"))
-        {
-            if !keep.iter().any(|kept| kept.trim_start_matches("sha256:") == id) {
-                // An image in use is refused, which is what is wanted.
-                let _ = self.ask(&["image", "rm", id]).await;
-            }
+        let using = [
+            "ps",
+            "--all",
+            "--external",
+            "--no-trunc",
+            "--format",
+            "{{.ImageID}}",
+        ];
+        let using = self.ask(&using).await.map_err(failed)?;
+        let mut kept: BTreeSet<String> = using.lines().map(bare_id).collect();
+        for image in wanted {
+            // One that is wanted but not there has nothing to keep.
+            let args = ["image", "inspect", "--format", "{{.Id}}", image.as_str()];
+            kept.extend(self.ask(&args).await.ok().map(|id| bare_id(&id)));
+        }
+        let listed: BTreeSet<String> = listed.lines().map(bare_id).collect();
+        for id in listed.difference(&kept) {
+            // By force, since an image with two names is refused otherwise; no container uses it. One that
+            // resists is met again by the next prune.
+            let _ = self.ask(&["image", "rm", "--force", id]).await;
         }
         Ok(())
     }
@@ -209,5 +221,18 @@ mod tests {
             .unwrap_err();
         assert!(matches!(error, ImageError::NoRoom { .. }), "{error}");
         assert!(error.is_transient() && error.kind() == "disk-full");
+    }
+
+    #[tokio::test]
+    async fn only_images_that_nobody_wants_and_nothing_uses_are_pruned() {
+        let script = r#"case "$*" in
+            "image ls --quiet --no-trunc") echo sha256:aa; echo sha256:bb; echo sha256:cc; echo sha256:cc;;
+            "ps --all --external --no-trunc --format {{.ImageID}}") echo bb;;
+            "image inspect --format {{.Id}} 10.0.2.100:5000/web:1") echo aa;;
+            "image rm --force "*) echo "$4" >> "$HOME";;
+            *) echo "Error: unexpected $*" >&2; exit 125;; esac"#;
+        let (dir, images) = images(script);
+        images.prune(&[web()]).await.unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path().join("home")).unwrap(), "cc\n");
     }
 }
