@@ -1,2 +1,168 @@
-//! (under construction)
-fn main() {}
+//! `fleet-agent`: parses the command line and hands over to the library.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use fleet_agent::cli::{self, Cli, Command, exit};
+use fleet_agent::fault::Faults;
+use fleet_agent::journal::JournalLines;
+use fleet_agent::settings::{FRAGMENT_FOLDERS, Identity, Settings, Source, Tuning};
+use fleet_agent::{Agent, VERSION, status};
+use fleet_host::exec::Environment;
+use fleet_host::{Clock, Device, FileLedger, Places, SystemClock};
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> ExitCode {
+    let cli = match cli::parse(std::env::args().skip(1)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            eprintln!("fleet-agent: {error}; see fleet-agent --help");
+            return exit::USAGE.into();
+        }
+    };
+    let done = match cli.command {
+        Command::Help => print(cli::HELP),
+        Command::Version => print(&format!("fleet-agent {VERSION}\n")),
+        Command::ConfigShow => settings(&cli).map_or_else(unusable, |settings| show(&settings, cli.json)),
+        Command::Status => runtime().and_then(|runtime| runtime.block_on(show_status(&cli))),
+        Command::Run => settings(&cli).map_or_else(unusable, run),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("fleet-agent: {error:#}");
+        exit::FAILED.into()
+    })
+}
+
+/// A pipe that closed early is not our trouble.
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    use std::io::Write;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot print"),
+        _ => Ok(exit::OK.into()),
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "stands in for commands that can fail")]
+fn unusable(error: anyhow::Error) -> anyhow::Result<ExitCode> {
+    eprintln!("fleet-agent: {error:#}");
+    Ok(exit::SETTINGS.into())
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .thread_keep_alive(std::time::Duration::from_secs(2))
+        .build()
+        .context("cannot start")
+}
+
+fn runtime_folder() -> PathBuf {
+    let base =
+        std::env::var_os("XDG_RUNTIME_DIR").map_or_else(|| PathBuf::from("/run/user/0"), PathBuf::from);
+    base.join("fleet-agent")
+}
+
+fn settings(cli: &Cli) -> anyhow::Result<Settings> {
+    let folders = FRAGMENT_FOLDERS.map(PathBuf::from);
+    Ok(Settings::read(&cli.data, &folders, runtime_folder())?)
+}
+
+fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+    tracing::subscriber::set_global_default(JournalLines::new(settings.tuning.log_level))
+        .context("cannot log")?;
+    async_nats::rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("a second crypto provider is linked in"))?;
+    let environment = Environment::of_this_process()?;
+    let data = settings
+        .identity
+        .folder
+        .parent()
+        .context("the identity folder has no parent")?;
+    let device = Device::new(&Places::under(data), &environment);
+    let faults = Faults::of_this_process(settings.runtime.clone());
+    tracing::info!(
+        "fleet-agent {VERSION} on {}",
+        settings.identity.enrolment.device_id
+    );
+    runtime()?.block_on(async {
+        let mut term = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+        let mut int = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+        let shutdown = async {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+        };
+        Agent::with_faults(device, settings, faults).run(shutdown).await;
+        Ok(exit::OK.into())
+    })
+}
+
+fn show(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
+    let mut lines: BTreeMap<&str, (String, String)> = BTreeMap::new();
+    let Identity {
+        enrolment,
+        ca,
+        folder,
+        ..
+    } = &settings.identity;
+    let device_toml = folder.join("device.toml").display().to_string();
+    let mut add = |name, value: String, source: String| lines.insert(name, (value, source));
+    add("device_id", enrolment.device_id.to_string(), device_toml.clone());
+    let labels: Vec<String> = enrolment.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    add("labels", labels.join(","), device_toml.clone());
+    add("nats.url", enrolment.nats.url.clone(), device_toml);
+    add(
+        "nats.credential",
+        "(set)".to_owned(),
+        folder.join("nats.nk").display().to_string(),
+    );
+    match ca {
+        Some(ca) => add("nats.ca", "(set)".to_owned(), ca.display().to_string()),
+        None => add("nats.ca", "the system's roots".to_owned(), "default".to_owned()),
+    };
+    let Tuning { sources, .. } = &settings.tuning;
+    for (name, value) in settings.tuning.values() {
+        let source = match sources.get(name) {
+            Some(Source::File(path)) => path.display().to_string(),
+            Some(Source::Default) | None => "default".to_owned(),
+        };
+        lines.insert(name, (value, source));
+    }
+    if json {
+        let object: BTreeMap<_, _> = lines
+            .iter()
+            .map(|(name, (value, source))| (name, serde_json::json!({ "value": value, "source": source })))
+            .collect();
+        return print(&format!("{}\n", serde_json::to_string(&object)?));
+    }
+    let text: String = lines
+        .iter()
+        .map(|(name, (value, source))| format!("{name:<22} {value:<32} {source}\n"))
+        .collect();
+    print(&text)
+}
+
+async fn show_status(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let (status, code) = match status::of_running_agent(&runtime_folder()) {
+        Some(status) => (status, exit::OK),
+        None => match Identity::read(&cli.data.join("identity")) {
+            Ok(identity) => {
+                let ledger = FileLedger::new(Places::under(&cli.data).agent);
+                let Identity { enrolment, .. } = identity;
+                let status = status::of_records(&ledger, enrolment.device_id, enrolment.nats.url).await;
+                (status, exit::NOT_RUNNING)
+            }
+            Err(error) => return unusable(error.into()),
+        },
+    };
+    match cli.json {
+        true => print(&format!("{}\n", serde_json::to_string(&status)?))?,
+        false => print(&status::text(&status, SystemClock.now()))?,
+    };
+    Ok(code.into())
+}

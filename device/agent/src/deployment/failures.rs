@@ -1,0 +1,129 @@
+//! The host's errors as failures: a word, a sentence that says what to do, and whether time can cure it.
+
+use std::time::Duration;
+
+use fleet_host::{
+    ImageError, ImageErrorKind, LeftoversError, Remains, UnitFacts, UnitFilesError, UnitsError,
+};
+use fleet_machine::deployment::{Failure, Retry};
+use fleet_protocol::score::RestartPolicy;
+
+use crate::words::chain;
+
+pub(super) fn failure(kind: &str, detail: impl Into<String>, retry: Retry) -> Failure {
+    Failure {
+        kind: kind.to_owned(),
+        detail: detail.into(),
+        retry,
+    }
+}
+
+fn retry(transient: bool) -> Retry {
+    if transient { Retry::Soon } else { Retry::Seldom }
+}
+
+pub(super) fn of_pull(image: &str, error: &ImageError) -> Failure {
+    let advice = match error.image_kind() {
+        ImageErrorKind::NotFound => "push it, or correct the name",
+        ImageErrorKind::WrongArchitecture => "push it for this architecture",
+        ImageErrorKind::Unauthorized => "give the device credentials, or check that the image exists",
+        ImageErrorKind::RegistryUnreachable => "check the registry and the device's network",
+        ImageErrorKind::Tls => "check the registry's certificate, or enrol it as insecure",
+        ImageErrorKind::DiskFull => "free space on the device, or use a smaller image",
+        ImageErrorKind::Corrupt => "the image is fetched again",
+        ImageErrorKind::Timeout => "check the device's network",
+        ImageErrorKind::Podman => "look at the agent's log on the device",
+    };
+    let detail = format!("{image} could not be pulled: {}; {advice}", chain(error));
+    failure(error.kind(), detail, retry(error.is_transient()))
+}
+
+pub(super) fn of_files(error: &UnitFilesError) -> Failure {
+    if error.is_disk_full() {
+        let detail = format!("{}; free space on the device", chain(error));
+        return failure("disk-full", detail, Retry::Soon);
+    }
+    failure("unit-files", chain(error), Retry::Soon)
+}
+
+pub(super) fn of_units(error: &UnitsError, last_words: &[String]) -> Failure {
+    let mut detail = chain(error);
+    if !last_words.is_empty() {
+        detail.push_str("; its last words: ");
+        detail.push_str(&last_words.join(" | "));
+    }
+    // A container that fails to start may well start later: its needs come and go.
+    let soon = error.is_transient() || matches!(error, UnitsError::JobFailed { .. });
+    failure(error.kind(), detail, retry(soon))
+}
+
+pub(super) fn of_removal(error: &LeftoversError) -> Failure {
+    failure("removal-failed", chain(error), Retry::Soon)
+}
+
+pub(super) fn of_remains(remains: &Remains) -> Failure {
+    let names: Vec<&str> = remains
+        .containers
+        .iter()
+        .chain(&remains.volumes)
+        .map(String::as_str)
+        .collect();
+    failure(
+        "removal-incomplete",
+        format!("podman did not remove {}", names.join(", ")),
+        Retry::Soon,
+    )
+}
+
+/// A unit that is down, or waits for its next automatic restart.
+pub(super) fn of_stop(facts: &UnitFacts, policy: RestartPolicy, last_words: &[String]) -> Failure {
+    let words = match last_words {
+        [] => String::new(),
+        lines => format!("; its last words: {}", lines.join(" | ")),
+    };
+    let how = facts.describe();
+    if facts.is_restarting() {
+        let times = facts.n_restarts;
+        let detail = format!("the container {how}; systemd starts it again (restart {times}){words}");
+        return failure("container-exited", detail, Retry::Soon);
+    }
+    let well = facts.result == "success";
+    match policy {
+        RestartPolicy::Never | RestartPolicy::OnFailure if well => failure(
+            "container-finished",
+            format!("the container {how}, and its restart policy does not ask for another run"),
+            Retry::Never,
+        ),
+        RestartPolicy::Never => failure(
+            "container-failed",
+            format!("the container {how}, and its restart policy does not ask for another run{words}"),
+            Retry::Never,
+        ),
+        RestartPolicy::Always | RestartPolicy::OnFailure if well => failure(
+            "unit-stopped",
+            "the unit was stopped on the device, though it is to run; it is started again",
+            Retry::Soon,
+        ),
+        RestartPolicy::Always | RestartPolicy::OnFailure => failure(
+            "container-exited",
+            format!("the container {how}{words}"),
+            Retry::Soon,
+        ),
+    }
+}
+
+pub(super) fn of_drift(file: &str, gone: bool) -> Failure {
+    let what = if gone { "was removed" } else { "was changed" };
+    failure(
+        if gone {
+            "unit-file-removed"
+        } else {
+            "unit-file-changed"
+        },
+        format!("{file} {what} on the device; it is written again"),
+        Retry::Soon,
+    )
+}
+
+/// How long to wait for a job beyond systemd's own time limit.
+pub(super) const GRACE: Duration = Duration::from_secs(15);

@@ -1,0 +1,101 @@
+//! The one place where the machine's state becomes the wire's.
+
+use chrono::{DateTime, Utc};
+use fleet_machine::deployment::{At, Failure, Mark, Progress, Running as Run, Stage, State};
+use fleet_protocol::state::{PhaseMark, PullProgress, Running};
+use fleet_protocol::{Cause, DeploymentState, PROTOCOL_VERSION, Phase};
+
+/// The wire's word for a stage; `None` for what is absent.
+#[must_use]
+pub fn phase(stage: Stage) -> Option<Phase> {
+    match stage {
+        Stage::Absent => None,
+        Stage::Queued => Some(Phase::Pending),
+        Stage::Pulling => Some(Phase::Pulling),
+        Stage::Replacing => Some(Phase::Upgrading),
+        Stage::Installing | Stage::Starting => Some(Phase::Starting),
+        Stage::Running => Some(Phase::Running),
+        Stage::PullFailed | Stage::Rejected | Stage::InstallFailed | Stage::Down => Some(Phase::Failed),
+        Stage::Removing => Some(Phase::Removing),
+    }
+}
+
+/// What the wire is told; `None` for what is absent.
+#[must_use]
+pub fn report(state: &State) -> Option<DeploymentState> {
+    let phase = phase(state.stage())?;
+    Some(DeploymentState {
+        protocol: PROTOCOL_VERSION,
+        observed_generation: state.generation,
+        phase,
+        since: time(state.since),
+        cause: state.failure().map(cause),
+        progress: state.progress().map(progress),
+        running: state.running.as_ref().map(running),
+        next_try_at: state.next_try().map(time),
+        failed_tries: state.failed_tries(),
+        marks: marks(&state.marks),
+    })
+}
+
+/// A time of the machine.
+#[must_use]
+pub fn time(at: At) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(at).unwrap_or_default()
+}
+
+fn cause(failure: &Failure) -> Cause {
+    Cause::new(&failure.kind, failure.detail.clone())
+}
+
+fn progress(progress: Progress) -> PullProgress {
+    PullProgress {
+        layers_done: progress.layers_done,
+        layers_total: progress.layers_total,
+        bytes: progress.bytes,
+    }
+}
+
+fn running(running: &Run) -> Running {
+    Running {
+        generation: running.of.generation,
+        image: running.of.image.clone(),
+        digest: Some(running.of.digest.clone()),
+        unit: running.run.unit.clone(),
+        invocation_id: running.run.invocation.clone(),
+        started_at: time(running.run.started_at),
+    }
+}
+
+/// Stages that are one phase on the wire are one mark: that of the first.
+fn marks(marks: &[Mark]) -> Vec<PhaseMark> {
+    let mut phases: Vec<PhaseMark> = Vec::new();
+    for mark in marks {
+        if let Some(phase) = phase(mark.stage)
+            && phases.last().is_none_or(|last| last.phase != phase)
+        {
+            phases.push(PhaseMark {
+                phase,
+                at: time(mark.at),
+            });
+        }
+    }
+    phases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stage_but_absent_has_a_phase_and_every_phase_a_stage() {
+        let phases: Vec<Phase> = Stage::ALL.into_iter().filter_map(phase).collect();
+        assert_eq!(phases.len(), Stage::ALL.len() - 1);
+        assert!(Phase::KNOWN.iter().all(|known| phases.contains(known)));
+    }
+
+    #[test]
+    fn a_state_that_was_never_told_anything_is_not_reported() {
+        assert_eq!(report(&State::default()), None);
+    }
+}

@@ -1,0 +1,305 @@
+//! The main loop: news from the session and from systemd go to the task of their deployment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use fleet_host::{Host, Ledger, Reading, Shelf, Supervisor, UnitName, Units};
+use fleet_machine::deployment::State;
+use fleet_protocol::{Cause, DeploymentName};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::deployment::record::{Record, Seen, Value, judge};
+use crate::deployment::task::{Input, Task};
+use crate::images;
+use crate::random;
+use crate::shared::Shared;
+use crate::words::chain;
+
+/// What a session learns about desired state.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// A key holds this.
+    Value {
+        /// Whose key.
+        name: DeploymentName,
+        /// Where and when.
+        seen: Seen,
+        /// Its bytes.
+        bytes: bytes::Bytes,
+    },
+    /// A key was deleted or purged.
+    Deleted(DeploymentName),
+    /// All keys of this device in this store were told.
+    Complete {
+        /// Creation time of the store.
+        store: String,
+        /// Its last sequence when the snapshot began.
+        last: u64,
+        /// Which keys it has, marked as deleted or not.
+        names: BTreeSet<DeploymentName>,
+    },
+}
+
+struct Handle {
+    inbox: UnboundedSender<Input>,
+    seen: Option<Seen>,
+}
+
+/// The main loop's own state.
+pub(crate) struct Dispatcher<H> {
+    shared: Rc<Shared<H>>,
+    news: UnboundedReceiver<News>,
+    handles: BTreeMap<DeploymentName, Handle>,
+    tasks: JoinSet<DeploymentName>,
+}
+
+impl<H: Host + 'static> Dispatcher<H> {
+    pub(crate) fn new(shared: &Rc<Shared<H>>, news: UnboundedReceiver<News>) -> Self {
+        Self {
+            shared: Rc::clone(shared),
+            news,
+            handles: BTreeMap::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Starts a task for each deployment on record. No network is needed for it.
+    pub(crate) async fn load(&mut self) {
+        self.shared.images.load(&self.shared.host).await;
+        for name in self.names_on_record().await {
+            let record: Option<Record> = self.read(Shelf::Desired, &name).await;
+            let state: Option<State> = self.read(Shelf::Progress, &name).await;
+            if record.is_some() || state.is_some() {
+                self.spawn(&name, record, state.unwrap_or_default());
+            }
+        }
+    }
+
+    async fn names_on_record(&self) -> BTreeSet<DeploymentName> {
+        let mut names = BTreeSet::new();
+        for shelf in Shelf::ALL {
+            match self.shared.host.ledger().list(shelf).await {
+                Ok(found) => names.extend(found),
+                Err(error) => self.unreadable(&chain(&error)),
+            }
+        }
+        names.remove(&images::record_name());
+        names
+    }
+
+    async fn read<T: DeserializeOwned>(&self, shelf: Shelf, name: &DeploymentName) -> Option<T> {
+        match self.shared.host.ledger().read(shelf, name).await {
+            Ok(Reading::Corrupt { moved_to, problem }) => {
+                let path = moved_to.display();
+                self.unreadable(&format!(
+                    "a record of {name} is damaged and now at {path}: {problem}"
+                ));
+                None
+            }
+            Ok(reading) => reading.found(),
+            Err(error) => {
+                self.unreadable(&chain(&error));
+                None
+            }
+        }
+    }
+
+    fn unreadable(&self, problem: &str) {
+        self.shared.health.wrong(Cause::new("record-damaged", problem));
+    }
+
+    fn spawn(&mut self, name: &DeploymentName, record: Option<Record>, state: State) {
+        let (inbox, receiver) = unbounded_channel();
+        let seen = record.as_ref().map(|record| record.seen.clone());
+        match Task::new(&self.shared, name, receiver, record, state) {
+            Ok(task) => {
+                self.shared.outbox.expect(name);
+                self.tasks.spawn_local(task.run());
+                self.handles.insert(name.clone(), Handle { inbox, seen });
+            }
+            Err(error) => self.unreadable(&error.to_string()),
+        }
+    }
+
+    /// Runs for ever; ends by being dropped.
+    pub(crate) async fn run(&mut self) {
+        let watchdog = self
+            .shared
+            .host
+            .supervisor()
+            .watchdog_interval()
+            .map(|interval| interval / 2);
+        let mut next_sign = watchdog.map(|_| Instant::now());
+        let mut next_look = self.next_look();
+        loop {
+            // Every arm is cancel-safe: channels, a join set, timers, and `changed` by its contract.
+            tokio::select! {
+                Some(news) = self.news.recv() => self.told(news),
+                units = self.shared.host.units().changed() => self.look(&units),
+                Some(over) = self.tasks.join_next() => self.over(over),
+                () = sleep_until(next_look) => {
+                    next_look = self.next_look();
+                    self.look_at_all();
+                }
+                () = until(next_sign) => {
+                    self.sign_of_life();
+                    next_sign = watchdog.map(|half| Instant::now() + half);
+                }
+            }
+        }
+    }
+
+    fn next_look(&self) -> Instant {
+        let each = self.shared.settings.tuning.drift_check;
+        Instant::now() + each / 2 + random::up_to(each / 2)
+    }
+
+    /// Proves that this loop still turns; it is what the watchdog watches.
+    fn sign_of_life(&self) {
+        if let Err(error) = self.shared.host.supervisor().watchdog() {
+            tracing::warn!("systemd was not told that the agent lives: {error}");
+        }
+    }
+
+    fn over(&mut self, over: Result<DeploymentName, tokio::task::JoinError>) {
+        match over {
+            // A new task may have taken the name over already.
+            Ok(name)
+                if self
+                    .handles
+                    .get(&name)
+                    .is_some_and(|handle| handle.inbox.is_closed()) =>
+            {
+                self.handles.remove(&name);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!("a deployment's task ended by itself: {error}"),
+        }
+    }
+
+    fn look(&self, units: &BTreeSet<UnitName>) {
+        for unit in units {
+            if let Some(handle) = self.handles.get(&unit.deployment()) {
+                let _ = handle.inbox.send(Input::Look);
+            }
+        }
+    }
+
+    fn look_at_all(&self) {
+        for handle in self.handles.values() {
+            let _ = handle.inbox.send(Input::Look);
+        }
+    }
+
+    fn told(&mut self, news: News) {
+        match news {
+            News::Value { name, seen, bytes } => self.value(&name, seen, &bytes),
+            News::Deleted(name) => self.deleted(&name),
+            News::Complete { store, last, names } => self.complete(&store, last, &names),
+        }
+    }
+
+    fn value(&mut self, name: &DeploymentName, seen: Seen, bytes: &[u8]) {
+        if self
+            .handles
+            .get(name)
+            .is_some_and(|h| !h.inbox.is_closed() && h.seen.as_ref() == Some(&seen))
+        {
+            return;
+        }
+        let value = judge(name, bytes);
+        if let Err(error) = UnitName::of(name) {
+            return self.unreadable_key(name, &error.to_string(), &value);
+        }
+        if self
+            .handles
+            .get(name)
+            .is_none_or(|handle| handle.inbox.is_closed())
+        {
+            self.spawn(name, None, State::default());
+        }
+        if let Some(handle) = self.handles.get_mut(name) {
+            handle.seen = Some(seen.clone());
+            let _ = handle.inbox.send(Input::Desired(seen, value));
+        }
+    }
+
+    /// A name that no unit can have: nothing is ever done for it but to say so.
+    fn unreadable_key(&self, name: &DeploymentName, problem: &str, value: &Value) {
+        let generation = match value {
+            Value::Usable { generation, .. } => Some(*generation),
+            Value::Rejected { generation, .. } => *generation,
+        };
+        tracing::warn!("{name} is refused: {problem}");
+        let event = fleet_machine::deployment::Event {
+            at: self.shared.at(),
+            jitter: 0,
+            fact: fleet_machine::deployment::Fact::Rejected {
+                generation,
+                failure: fleet_machine::deployment::Failure {
+                    kind: "name-reserved".to_owned(),
+                    detail: problem.to_owned(),
+                    retry: fleet_machine::deployment::Retry::Never,
+                },
+            },
+        };
+        if let Ok((state, _)) = fleet_machine::deployment::step(&State::default(), event)
+            && let Some(report) = crate::deployment::report::report(&state)
+        {
+            self.shared.outbox.state(name, report);
+        }
+    }
+
+    fn deleted(&mut self, name: &DeploymentName) {
+        match self
+            .handles
+            .get_mut(name)
+            .filter(|handle| !handle.inbox.is_closed())
+        {
+            Some(handle) => {
+                handle.seen = None;
+                let _ = handle.inbox.send(Input::Deleted);
+            }
+            None => self.shared.outbox.delete(name),
+        }
+    }
+
+    /// Absence deletes only what was seen in this very store.
+    fn complete(&mut self, store: &str, last: u64, names: &BTreeSet<DeploymentName>) {
+        let missing: Vec<DeploymentName> = self
+            .handles
+            .iter()
+            .filter(|(name, _)| !names.contains(*name))
+            .filter_map(|(name, handle)| {
+                let seen = handle.seen.as_ref()?;
+                if seen.store == store && seen.sequence <= last {
+                    return Some(name.clone());
+                }
+                tracing::warn!("{name} is kept: the store that asked for it is not this one");
+                None
+            })
+            .collect();
+        for name in missing {
+            tracing::info!("{name} is gone from the store that asked for it");
+            self.deleted(&name);
+        }
+        self.shared.outbox.all_known();
+    }
+
+    /// Lets every task come to its first await, so that each has begun.
+    pub(crate) async fn begin(&self) {
+        tokio::time::sleep(Duration::ZERO).await;
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,247 @@
+//! What the device answers without a network: a file in the runtime folder while the agent runs, the
+//! ledger when it does not.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use fleet_host::{Host, Ledger, Shelf, durable};
+use fleet_machine::deployment::State;
+use fleet_protocol::{Cause, DeploymentName, DeploymentState, DeviceId};
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+
+use crate::VERSION;
+use crate::deployment::report::report;
+use crate::session::LinkState;
+use crate::shared::Shared;
+
+/// Largest status file, in bytes.
+const MAX_BYTES: u64 = 4 << 20;
+/// Changes within this time are one write.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// What `fleet-agent status` shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The device.
+    pub device: DeviceId,
+    /// Version of the agent that says so.
+    pub agent_version: String,
+    /// Process id of the agent; absent when it does not run and its records speak.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Whom it calls.
+    pub server: String,
+    /// Whether it is connected; absent when it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkState>,
+    /// What is wrong with the device itself.
+    pub health: Vec<Cause>,
+    /// Its deployments.
+    pub deployments: BTreeMap<DeploymentName, DeploymentState>,
+}
+
+fn path(runtime: &Path) -> PathBuf {
+    runtime.join("status.json")
+}
+
+/// Keeps the file right; ends by being dropped. The folder is in memory, so nothing wears.
+pub(crate) async fn keep<H: Host>(shared: Rc<Shared<H>>) {
+    loop {
+        write(&shared).await;
+        sleep(GATHER).await;
+        tokio::select! {
+            () = shared.link.changed() => {}
+            () = shared.outbox.shown() => {}
+        }
+    }
+}
+
+async fn write<H: Host>(shared: &Shared<H>) {
+    let status = Status {
+        device: shared.settings.identity.enrolment.device_id.clone(),
+        agent_version: VERSION.to_owned(),
+        pid: Some(std::process::id()),
+        server: shared.settings.identity.enrolment.nats.url.clone(),
+        link: Some(shared.link.state()),
+        health: shared.health.causes(),
+        deployments: shared.outbox.shown_states(),
+    };
+    let path = path(&shared.settings.runtime);
+    let bytes = match serde_json::to_vec(&status) {
+        Ok(bytes) => bytes,
+        Err(error) => return tracing::warn!("no status file: {error}"),
+    };
+    if let Err(error) = durable::blocking(move || durable::replace(&path, &bytes, 0o600)).await {
+        tracing::debug!("no status file: {error}");
+    }
+}
+
+/// Removes the file at the end, so that no one takes it for the truth.
+pub(crate) fn remove(runtime: &Path) {
+    if let Err(error) = durable::remove(&path(runtime)) {
+        tracing::debug!("the status file stays: {error}");
+    }
+}
+
+/// Reads what a running agent says; `None` when none runs.
+#[must_use]
+pub fn of_running_agent(runtime: &Path) -> Option<Status> {
+    let bytes = durable::read_bounded(&path(runtime), MAX_BYTES).ok()??;
+    let status: Status = serde_json::from_slice(&bytes).ok()?;
+    let alive = status
+        .pid
+        .is_some_and(|pid| Path::new(&format!("/proc/{pid}")).exists());
+    alive.then_some(status)
+}
+
+/// Puts together what the records of an agent say that does not run.
+pub async fn of_records(ledger: &impl Ledger, device: DeviceId, server: String) -> Status {
+    let mut deployments = BTreeMap::new();
+    for name in ledger.list(Shelf::Progress).await.unwrap_or_default() {
+        let state = ledger.read::<State>(Shelf::Progress, &name).await;
+        let state = state.ok().and_then(fleet_host::Reading::found);
+        if let Some(report) = state.as_ref().and_then(report) {
+            deployments.insert(name, report);
+        }
+    }
+    Status {
+        device,
+        agent_version: VERSION.to_owned(),
+        pid: None,
+        server,
+        link: None,
+        health: Vec::new(),
+        deployments,
+    }
+}
+
+/// The status for a person.
+#[must_use]
+pub fn text(status: &Status, now: DateTime<Utc>) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "device      {}", status.device);
+    let _ = match status.pid {
+        Some(pid) => writeln!(text, "agent       {} (pid {pid})", status.agent_version),
+        None => writeln!(text, "agent       not running; this is what its records say"),
+    };
+    let _ = writeln!(text, "server      {}", status.server);
+    let _ = match &status.link {
+        None => Ok(()),
+        Some(LinkState::Connecting) => writeln!(text, "connection  connecting"),
+        Some(LinkState::Connected { since }) => {
+            writeln!(text, "connection  connected for {}", age(now, *since))
+        }
+        Some(LinkState::Offline {
+            since,
+            reason,
+            next_try_at,
+        }) => writeln!(
+            text,
+            "connection  offline for {}: {reason}; next try in {}",
+            age(now, *since),
+            age(*next_try_at, now)
+        ),
+    };
+    for cause in &status.health {
+        let _ = writeln!(text, "health      {cause}");
+    }
+    if status.deployments.is_empty() {
+        text.push_str("\nno deployments\n");
+        return text;
+    }
+    let _ = writeln!(
+        text,
+        "\n{:<24} {:<10} {:>10} {:>8}  CAUSE",
+        "DEPLOYMENT", "PHASE", "GENERATION", "AGE"
+    );
+    for (name, state) in &status.deployments {
+        let cause = state.cause.as_ref().map(ToString::to_string).unwrap_or_default();
+        let line = format!(
+            "{:<24} {:<10} {:>10} {:>8}  {cause}",
+            name.as_str(),
+            state.phase.as_str(),
+            state.observed_generation,
+            age(now, state.since)
+        );
+        let _ = writeln!(text, "{}", line.trim_end());
+        if let Some(running) = state
+            .running
+            .as_ref()
+            .filter(|r| r.generation != state.observed_generation)
+        {
+            let _ = writeln!(text, "{:<24} generation {} still runs", "", running.generation);
+        }
+    }
+    text
+}
+
+/// Time from `then` to `now` in one unit; a clock that jumped back shows as 0 s.
+fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
+    let seconds = (now - then).num_seconds().max(0);
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleet_protocol::{PROTOCOL_VERSION, Phase};
+
+    #[test]
+    fn a_person_reads_phase_age_and_cause_and_what_still_runs() {
+        let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+        let state = DeploymentState {
+            protocol: PROTOCOL_VERSION,
+            observed_generation: 2,
+            phase: Phase::Failed,
+            since: at(1_000),
+            cause: Some(Cause::new("image-not-found", "push it")),
+            progress: None,
+            running: Some(fleet_protocol::state::Running {
+                generation: 1,
+                image: "r.io/a:1".to_owned(),
+                digest: None,
+                unit: "fleet-web.service".to_owned(),
+                invocation_id: "x".to_owned(),
+                started_at: at(0),
+            }),
+            next_try_at: None,
+            failed_tries: 1,
+            marks: Vec::new(),
+        };
+        let status = Status {
+            device: "pi-1".parse().unwrap(),
+            agent_version: "0.3.0".to_owned(),
+            pid: Some(7),
+            server: "tls://h:4222".to_owned(),
+            link: Some(LinkState::Offline {
+                since: at(940),
+                reason: "connection refused".to_owned(),
+                next_try_at: at(1_250),
+            }),
+            health: Vec::new(),
+            deployments: BTreeMap::from([("web".parse().unwrap(), state)]),
+        };
+        let text = text(&status, at(1_240));
+        assert!(
+            text.contains("offline for 5 min: connection refused; next try in 10 s"),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "web                      Failed              2    4 min  image-not-found: push it"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("generation 1 still runs"), "{text}");
+    }
+}

@@ -1,0 +1,170 @@
+//! The agent is killed at each stage, once right after it was recorded and once after its effects were begun,
+//! and the power is cut after each single durable write. The next agent must finish the work.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should stop where it is"
+)]
+
+mod common;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use common::{IMAGE, NEXT_IMAGE, Scene, desired, scene, unit, until};
+use fleet_agent::fault::Faults;
+use tokio::sync::Notify;
+
+fn hold(at: &str) -> (Faults, Rc<Notify>) {
+    let reached = Rc::new(Notify::new());
+    let faults = Faults::Hold {
+        at: at.to_owned(),
+        reached: Rc::clone(&reached),
+    };
+    (faults, reached)
+}
+
+/// Starts an agent, lets something happen to it, kills it at the point, and starts another.
+async fn kill_at(scene: &mut Scene, point: &str, cause: impl AsyncFnOnce(&Scene)) {
+    let (faults, reached) = hold(point);
+    scene.start_with(faults);
+    cause(scene).await;
+    let arrived = tokio::time::timeout(Duration::from_secs(20), reached.notified()).await;
+    assert!(arrived.is_ok(), "{point} was never reached");
+    scene.kill().await;
+    scene.start();
+}
+
+fn both(stage: &str) -> [String; 2] {
+    [stage.to_owned(), format!("{stage}.begun")]
+}
+
+#[tokio::test]
+async fn killed_at_each_stage_of_a_first_start_it_runs_in_the_end() {
+    for stage in ["Queued", "Pulling", "Installing", "Starting", "Running"] {
+        for point in both(stage) {
+            scene(async |mut scene| {
+                kill_at(&mut scene, &point, async |scene| {
+                    scene.ask_for(desired(1, IMAGE)).await;
+                })
+                .await;
+                scene.until_running(1).await;
+                assert!(scene.world.running_image(&unit()).is_some(), "{point}");
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn killed_at_each_stage_of_a_change_the_new_version_runs_in_the_end() {
+    for stage in ["Queued", "Pulling", "Replacing", "Starting"] {
+        for point in both(stage) {
+            scene(async |mut scene| {
+                scene.start();
+                scene.ask_for(desired(1, IMAGE)).await;
+                scene.until_running(1).await;
+                scene.stop().await;
+                let digest = scene.world.registry_holds(NEXT_IMAGE, 2);
+                kill_at(&mut scene, &point, async |scene| {
+                    scene.ask_for(desired(2, NEXT_IMAGE)).await;
+                })
+                .await;
+                let state = scene.until_running(2).await;
+                assert_eq!(
+                    state.running.unwrap().digest.unwrap(),
+                    digest.to_string(),
+                    "{point}"
+                );
+                assert!(
+                    scene
+                        .world
+                        .running_image(&unit())
+                        .unwrap()
+                        .contains(digest.as_str()),
+                    "{point}"
+                );
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn killed_during_a_removal_nothing_is_left_in_the_end() {
+    for point in both("Removing") {
+        scene(async |mut scene| {
+            scene.start();
+            scene.ask_for(desired(1, IMAGE)).await;
+            scene.until_running(1).await;
+            scene.stop().await;
+            kill_at(&mut scene, &point, async |scene| scene.take_away().await).await;
+            let scene = &scene;
+            until("gone", async || scene.state().await.is_none()).await;
+            assert_eq!(scene.world.podman_holds().len(), 0, "{point}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn killed_while_it_waits_for_the_next_try_it_tries_again() {
+    for stage in ["PullFailed", "Down"] {
+        for point in both(stage) {
+            scene(async |mut scene| {
+                use fleet_host::fakes::Behaviour;
+                let lines = Vec::new();
+                match stage {
+                    "Down" => scene
+                        .world
+                        .behaves(&common::web(), Behaviour::Exits { status: 1, lines }),
+                    _ => scene.world.registry_down(true),
+                }
+                kill_at(&mut scene, &point, async |scene| {
+                    scene.ask_for(desired(1, IMAGE)).await;
+                })
+                .await;
+                scene.world.registry_down(false);
+                scene.world.behaves(&common::web(), Behaviour::Runs);
+                scene.until_running(1).await;
+            })
+            .await;
+        }
+    }
+}
+
+/// Cuts the power after the n-th durable write, for every n until a whole change passes without a cut.
+#[tokio::test]
+async fn a_power_cut_after_any_write_of_a_change_ends_with_the_new_version() {
+    let mut cuts = 0;
+    for writes in 0.. {
+        let mut whole = false;
+        scene(async |mut scene| {
+            scene.settings.tuning.reconnect_max = Duration::from_millis(100);
+            scene.start();
+            scene.ask_for(desired(1, IMAGE)).await;
+            scene.until_running(1).await;
+            let before = scene.world.writes();
+            scene.world.cut_power_after(writes);
+            scene.ask_for(desired(2, NEXT_IMAGE)).await;
+            let world = scene.world.clone();
+            let began = std::time::Instant::now();
+            while !world.is_dark() && began.elapsed() < Duration::from_millis(1500) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            whole = !world.is_dark();
+            assert!(whole || scene.world.fired().contains(&"power".to_owned()));
+            assert!(scene.world.writes() <= before + writes);
+            scene.kill().await;
+            scene.world.reboot();
+            scene.start();
+            scene.until_running(2).await;
+            assert!(scene.world.running_image(&unit()).is_some());
+        })
+        .await;
+        if whole {
+            break;
+        }
+        cuts += 1;
+    }
+    assert!(cuts >= 5, "only {cuts} writes were cut");
+}
