@@ -82,11 +82,19 @@ impl Environment {
         })
     }
 
-    fn variables(&self) -> [(&'static str, OsString); 5] {
+    /// Where podman keeps the layers of a pull until they are complete. Its default is `/var/tmp`, which is on the
+    /// root file system and counted by nobody; this is on `data`, whose room is checked before a pull.
+    #[must_use]
+    pub fn staging(&self) -> PathBuf {
+        self.home.join(".cache/fleet-pull")
+    }
+
+    fn variables(&self) -> [(&'static str, OsString); 6] {
         [
             ("HOME", self.home.clone().into()),
             ("XDG_RUNTIME_DIR", self.runtime_dir.clone().into()),
             ("DBUS_SESSION_BUS_ADDRESS", self.session_bus.clone().into()),
+            ("TMPDIR", self.staging().into()),
             // podman looks for conmon, crun, pasta and newuidmap here.
             ("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin".into()),
             // Messages are classified by their words.
@@ -315,6 +323,7 @@ mod tests {
                 "HOME",
                 "LC_ALL",
                 "PATH",
+                "TMPDIR",
                 "XDG_RUNTIME_DIR"
             ]
         );

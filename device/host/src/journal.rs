@@ -30,7 +30,8 @@ pub trait Journal {
     async fn tail(&self, run: &InvocationId, lines: u16) -> Result<Vec<String>, JournalError>;
 }
 
-/// journald, by `journalctl`.
+/// journald, by `journalctl`. A volatile journal is not split by user: the agent's user must then be in the group
+/// `systemd-journal` to see its own containers.
 #[derive(Debug, Clone)]
 pub struct UserJournal {
     environment: Environment,

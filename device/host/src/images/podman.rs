@@ -1,5 +1,6 @@
 //! Images by podman(1).
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub struct PodmanImages {
     environment: Environment,
     data: PathBuf,
     reserve: u64,
+    /// The staging folder was made by this process.
+    staged: Cell<bool>,
 }
 
 impl PodmanImages {
@@ -36,6 +39,7 @@ impl PodmanImages {
             environment,
             data: data.into(),
             reserve: RESERVE,
+            staged: Cell::new(false),
         }
     }
 
@@ -55,6 +59,20 @@ impl PodmanImages {
             });
         }
         Ok(())
+    }
+
+    /// Makes the staging folder. The first time it is emptied, of what pulls left there that were killed or cut; later
+    /// other pulls may be at work in it.
+    async fn stage(&self) -> Result<(), ImageError> {
+        let dir = self.environment.staging();
+        let first = !self.staged.replace(true);
+        let made = durable::blocking(move || {
+            if first && dir.exists() {
+                std::fs::remove_dir_all(&dir)?;
+            }
+            std::fs::create_dir_all(&dir)
+        });
+        made.await.map_err(ImageError::Disk)
     }
 
     async fn ask(&self, args: &[&str]) -> Result<String, ExecError> {
@@ -102,6 +120,7 @@ impl Images for PodmanImages {
         progress: &mut dyn FnMut(PullProgress),
     ) -> Result<Pulled, ImageError> {
         self.check_room()?;
+        self.stage().await?;
         let mut state = Progress::default();
         let mut line = |line: &str| {
             if let Some(now) = state.line(line) {
@@ -209,6 +228,22 @@ mod tests {
             (error.image_kind(), error.to_string().as_str()),
             (ImageErrorKind::Podman, "podman-failed: database is locked")
         );
+    }
+
+    #[tokio::test]
+    async fn what_a_cut_pull_left_is_removed_once_and_not_under_a_pull_that_runs() {
+        let (dir, images) = images("[ -d \"$TMPDIR\" ] || echo 'Error: no staging' >&2; exit 125");
+        let stray = dir
+            .path()
+            .join("home/.cache/fleet-pull/container_images_storage1/1");
+        let leave = || durable::replace(&stray, b"half", 0o600).unwrap().is_changed();
+        assert!(leave());
+        let error = images.pull(&web(), &mut |_| ()).await.unwrap_err();
+        assert!(!error.to_string().contains("no staging"), "{error}");
+        assert!(!stray.exists());
+        assert!(leave());
+        images.pull(&web(), &mut |_| ()).await.unwrap_err();
+        assert!(stray.exists());
     }
 
     #[tokio::test]
