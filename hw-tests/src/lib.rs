@@ -12,6 +12,7 @@
 //! | [`relay`] | the network between device and services, with its faults |
 //! | [`console`] | the captured serial console |
 //! | [`boot_partition`], [`nbd`] | reading and writing the FAT partition of a device that is off |
+//! | [`site`] | an enrolled device with its services: where suites, benches and the demo start |
 //! | [`image`] | where the device image comes from |
 //!
 //! Threads: one that forks every child for the whole process, and a few for each [`relay::Relay`]. Everything else runs
@@ -33,6 +34,7 @@ pub mod qemu;
 pub mod relay;
 pub mod rig;
 pub mod shell;
+pub mod site;
 mod tools;
 
 pub use error::{Fault, RigError};
@@ -40,3 +42,4 @@ pub use image::DeviceImage;
 pub use qemu::{Forward, Preparation, PreparedDevice, QemuRig, QemuSettings};
 pub use relay::{Relay, Weather};
 pub use rig::{Output, Rig, Service};
+pub use site::{FleetKv, Site};

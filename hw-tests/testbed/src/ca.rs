@@ -50,6 +50,23 @@ pub struct ServerFiles {
     pub key: PathBuf,
 }
 
+impl ServerFiles {
+    /// The files that an earlier call left in `folder`, else new ones of a new authority: for a service that devices met before.
+    /// Callers that may race hold a lock of their own.
+    pub fn kept_in(folder: &Path) -> Result<Self, CaError> {
+        let kept = Self {
+            ca: folder.join("ca.pem"),
+            certificate: folder.join("server.pem"),
+            key: folder.join("server-key.pem"),
+        };
+        // The key is written last, so a folder that has it has all three.
+        if kept.key.is_file() {
+            return Ok(kept);
+        }
+        Authority::new()?.write_server_files(folder)
+    }
+}
+
 impl Authority {
     /// A new authority with a key of its own.
     pub fn new() -> Result<Self, CaError> {

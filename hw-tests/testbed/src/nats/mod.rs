@@ -62,10 +62,19 @@ pub enum NatsError {
     NotRunning,
 }
 
+/// Where a server's certificate comes from.
+#[derive(Debug, Default)]
+enum Tls {
+    #[default]
+    Off,
+    OfItsOwn,
+    Given(ServerFiles),
+}
+
 /// How to start a server. The default is open to everybody on loopback, without TLS, with an own empty store.
 #[derive(Debug, Default)]
 pub struct NatsOptions {
-    tls: bool,
+    tls: Tls,
     users: Vec<NatsUser>,
     store: Option<PathBuf>,
     port: Option<u16>,
@@ -75,7 +84,14 @@ impl NatsOptions {
     /// TLS with a certificate for [`crate::ca::SERVER_NAMES`] of an authority that is made for this server.
     #[must_use]
     pub fn tls(mut self) -> Self {
-        self.tls = true;
+        self.tls = Tls::OfItsOwn;
+        self
+    }
+
+    /// TLS with these files, which clients may know from before.
+    #[must_use]
+    pub fn tls_with(mut self, files: ServerFiles) -> Self {
+        self.tls = Tls::Given(files);
         self
     }
 
@@ -120,10 +136,10 @@ impl NatsServer {
         let program = tools::nats_server()?;
         let temporary = std::env::temp_dir();
         let folder = Scratch::new("fleet-nats-").map_err(at("use", &temporary))?;
-        let tls = if options.tls {
-            Some(Authority::new()?.write_server_files(folder.path())?)
-        } else {
-            None
+        let tls = match options.tls {
+            Tls::Off => None,
+            Tls::OfItsOwn => Some(Authority::new()?.write_server_files(folder.path())?),
+            Tls::Given(files) => Some(files),
         };
         let mut server = Self {
             program,

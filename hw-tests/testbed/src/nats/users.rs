@@ -23,6 +23,15 @@ impl UserKey {
         })
     }
 
+    /// The key of this seed.
+    pub fn from_seed(seed: &str) -> Result<Self, NatsError> {
+        let pair = nkeys::KeyPair::from_seed(seed).map_err(|source| NatsError::Key { source })?;
+        Ok(Self {
+            seed: seed.to_owned(),
+            public_key: pair.public_key(),
+        })
+    }
+
     /// The secret (`SU…`), as it stands in a device's `fleet.toml`.
     pub fn seed(&self) -> &str {
         &self.seed
