@@ -1,5 +1,5 @@
-//! Log lines for journald: one line each on standard error, with the priority in front as sd-daemon(3)
-//! wants it. Small on purpose: the usual subscriber with filters costs more memory than the rest of
+//! Log lines: one each on standard error, with the priority in front as sd-daemon(3) wants it when journald
+//! reads them. Small on purpose: the usual subscriber with filters costs more memory than the rest of
 //! the agent's logic.
 
 use std::fmt::{self, Write as _};
@@ -13,13 +13,14 @@ use tracing::{Event, Level, Metadata, Subscriber};
 #[derive(Debug)]
 pub struct JournalLines {
     level: Level,
+    for_journald: bool,
 }
 
 impl JournalLines {
-    /// Lines from this level on.
+    /// Lines from this level on. `for_journald` puts the priority in front.
     #[must_use]
-    pub fn new(level: Level) -> Self {
-        Self { level }
+    pub fn new(level: Level, for_journald: bool) -> Self {
+        Self { level, for_journald }
     }
 }
 
@@ -46,12 +47,12 @@ impl Subscriber for JournalLines {
         let mut line = Line::default();
         event.record(&mut line);
         let text = line.text();
+        let mut to = std::io::stderr().lock();
         // Nobody is left to tell when standard error is closed.
-        let _ = writeln!(
-            std::io::stderr().lock(),
-            "<{}>{text}",
-            priority(*event.metadata().level())
-        );
+        let _ = match self.for_journald {
+            true => writeln!(to, "<{}>{text}", priority(*event.metadata().level())),
+            false => writeln!(to, "{text}"),
+        };
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {

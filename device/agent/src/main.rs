@@ -59,20 +59,30 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start")
 }
 
-fn runtime_folder() -> PathBuf {
-    let base =
-        std::env::var_os("XDG_RUNTIME_DIR").map_or_else(|| PathBuf::from("/run/user/0"), PathBuf::from);
-    base.join("fleet-agent")
+/// Of the user that the agent runs as, which for `status` need not be the caller.
+fn runtime_folder(cli: &Cli) -> PathBuf {
+    use std::os::unix::fs::MetadataExt;
+    let owner = std::fs::metadata(cli.data.join("identity")).map(|identity| identity.uid());
+    let base = match (&cli.command, owner) {
+        (Command::Status, Ok(uid)) => Some(PathBuf::from(format!("/run/user/{uid}"))),
+        _ => None,
+    };
+    let own = || std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let base = base.filter(|base| base.join("fleet-agent").exists()).or_else(own);
+    base.unwrap_or_else(|| "/run/user/0".into()).join("fleet-agent")
 }
 
 fn settings(cli: &Cli) -> anyhow::Result<Settings> {
     let folders = FRAGMENT_FOLDERS.map(PathBuf::from);
-    Ok(Settings::read(&cli.data, &folders, runtime_folder())?)
+    Ok(Settings::read(&cli.data, &folders, runtime_folder(cli))?)
 }
 
 fn run(settings: Settings) -> anyhow::Result<ExitCode> {
-    tracing::subscriber::set_global_default(JournalLines::new(settings.tuning.log_level))
-        .context("cannot log")?;
+    tracing::subscriber::set_global_default(JournalLines::new(
+        settings.tuning.log_level,
+        std::env::var_os("JOURNAL_STREAM").is_some(),
+    ))
+    .context("cannot log")?;
     async_nats::rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a second crypto provider is linked in"))?;
@@ -148,7 +158,7 @@ fn show(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 async fn show_status(cli: &Cli) -> anyhow::Result<ExitCode> {
-    let (status, code) = match status::of_running_agent(&runtime_folder()) {
+    let (status, code) = match status::of_running_agent(&runtime_folder(cli)) {
         Some(status) => (status, exit::OK),
         None => match Identity::read(&cli.data.join("identity")) {
             Ok(identity) => {

@@ -85,6 +85,11 @@ impl Outbox {
         self.changed.notify_one();
     }
 
+    /// A store is being read; until that is complete, nothing is known to belong to nothing.
+    pub(crate) fn not_all_known(&self) {
+        self.complete.set(false);
+    }
+
     pub(crate) fn is_complete(&self) -> bool {
         self.complete.get()
     }

@@ -216,6 +216,24 @@ async fn unchanged_keys_are_not_written_again_after_a_reconnect() {
 }
 
 #[tokio::test]
+async fn the_watchdog_is_fed_by_the_loop_that_does_the_work() {
+    scene(async |mut scene| {
+        scene.world.set_watchdog(Some(Duration::from_millis(200)));
+        scene.start();
+        let signs = || {
+            scene
+                .world
+                .notes()
+                .iter()
+                .filter(|note| *note == "watchdog")
+                .count()
+        };
+        until("alive", async || signs() >= 5).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn commands_are_answered_and_unknown_ones_refused() {
     scene(async |mut scene| {
         scene.start();

@@ -77,6 +77,7 @@ pub(super) async fn run<H: Host>(
             ignored: &mut ignored,
             complete: false,
         };
+        shared.outbox.not_all_known();
         let error = watch.run(&js).await;
         tries = if watch.complete { 0 } else { tries + 1 };
         tracing::warn!("{}", chain(&error));

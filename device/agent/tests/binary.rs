@@ -1,0 +1,137 @@
+//! The program itself, as systemd starts it, but without systemd, D-Bus and podman: it must say so and stay.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should stop where it is"
+)]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::{self, kv};
+use fleet_host::durable;
+use fleet_protocol::{DeviceInfo, bucket, wire};
+use fleet_testbed::nats::{NatsOptions, NatsServer, NatsUser, UserKey};
+use fleet_testbed::process::{Service, ServiceSpec};
+
+fn put(path: &Path, text: &str) {
+    assert!(
+        durable::replace(path, text.as_bytes(), 0o600)
+            .unwrap()
+            .is_changed()
+    );
+}
+
+fn agent(folder: &Path, args: &[&str], log: &str) -> Service {
+    let data = folder.join("data").display().to_string();
+    let mut all = vec!["--data", &data];
+    all.extend(args);
+    // The bench of its footprint runs this test on the stripped program.
+    let program = std::env::var("FLEET_AGENT_PROGRAM");
+    let program = program.unwrap_or_else(|_| env!("CARGO_BIN_EXE_fleet-agent").to_owned());
+    let mut spec = ServiceSpec::new("fleet-agent", Path::new(&program), all, &folder.join(log));
+    spec.env = vec![
+        ("XDG_RUNTIME_DIR".into(), folder.join("run").into()),
+        ("HOME".into(), folder.join("data").into()),
+    ];
+    Service::start(spec).unwrap()
+}
+
+fn ended(mut service: Service) -> (Option<i32>, String) {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = service.ended().unwrap() {
+            return (status.code(), service.log_tail());
+        }
+        assert!(began.elapsed() < Duration::from_secs(10));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[tokio::test]
+async fn the_program_connects_describes_the_device_answers_status_and_ends_in_order() {
+    let _ = async_nats::rustls::crypto::ring::default_provider().install_default();
+    let (operator, key) = (UserKey::generate().unwrap(), UserKey::generate().unwrap());
+    let device = "pi-1".parse().unwrap();
+    let options = NatsOptions::default()
+        .tls()
+        .user(NatsUser::unrestricted(&operator))
+        .user(NatsUser::device(&key, &device));
+    let server = NatsServer::start(options).unwrap();
+    let js = jetstream::new(server.connect(Some(&operator)).await.unwrap());
+    for bucket in bucket::ALL {
+        let config = kv::Config {
+            bucket: bucket.name.to_owned(),
+            ..Default::default()
+        };
+        js.create_key_value(config).await.unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let identity = folder.path().join("data/identity");
+    put(
+        &identity.join("device.toml"),
+        &format!("device_id = \"pi-1\"\n[nats]\nurl = \"{}\"\n", server.url()),
+    );
+    put(&identity.join("nats.nk"), key.seed());
+    put(
+        &identity.join("ca.pem"),
+        &std::fs::read_to_string(server.ca_path().unwrap()).unwrap(),
+    );
+
+    let service = agent(folder.path(), &["run"], "agent.log");
+    let store = js.get_key_value(bucket::DEVICE_INFO.name).await.unwrap();
+    let began = Instant::now();
+    let info = loop {
+        if let Some(bytes) = store.get("pi-1").await.unwrap() {
+            let info: DeviceInfo = wire::decode(&bytes).unwrap();
+            break info;
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "{}",
+            service.log_tail()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(info.agent_version, fleet_agent::VERSION);
+
+    // The file is written a little after the fact, so that changes that come together are one write.
+    loop {
+        let (code, status) = ended(agent(folder.path(), &["status"], "status.log"));
+        assert_eq!(code, Some(0), "{status}");
+        if status.contains("pi-1") && status.contains("connected for") {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "{status}");
+    }
+    let (code, config) = ended(agent(folder.path(), &["config", "show"], "config.log"));
+    assert_eq!(code, Some(0), "{config}");
+    assert!(
+        config.contains("nats.credential") && !config.contains(key.seed()),
+        "{config}"
+    );
+
+    let pid = service.pid();
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let pss = rollup
+        .lines()
+        .find(|line| line.starts_with("Pss:"))
+        .unwrap_or("Pss: unknown");
+    println!("{pss}");
+    service.stop(Duration::from_secs(5)).unwrap();
+    let (code, status) = ended(agent(folder.path(), &["status"], "records.log"));
+    assert_eq!(code, Some(4), "{status}");
+    assert!(status.contains("not running"), "{status}");
+}
+
+#[test]
+fn each_exit_code_is_as_help_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |args: &[&str], log: &str| ended(agent(folder.path(), args, log));
+    assert_eq!(run(&["--version"], "a").0, Some(0));
+    let (code, help) = run(&["--help"], "b");
+    assert_eq!((code, help.contains("Exit codes")), (Some(0), true));
+    assert_eq!(run(&["fly"], "c").0, Some(2));
+    let (code, text) = run(&["run"], "d");
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("device.toml"), "{text}");
+}
