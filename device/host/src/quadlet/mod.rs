@@ -156,6 +156,8 @@ fn container_section(
     if !score.args.is_empty() {
         text.set("Exec", arguments(&score.args)?);
     }
+    // First, so that the customer's own variable of that name wins. %H is expanded by systemd when the unit starts.
+    text.set("Environment", "FLEET_DEVICE=%H");
     for (i, variable) in score.env.iter().enumerate() {
         let pair = format!("{}={}", variable.name, variable.value);
         text.set("Environment", word(&format!("env[{i}].value"), &pair)?);

@@ -296,8 +296,9 @@ proptest! {
         let exec: Vec<String> = values(text, "Exec").iter().flat_map(|line| split(line)).collect();
         prop_assert_eq!(read_back(exec), args);
         let environment = values(text, "Environment");
-        prop_assert_eq!(environment.len(), 1);
-        prop_assert_eq!(read_back(split(environment[0])), [format!("A={value}")]);
+        prop_assert_eq!(environment.len(), 2);
+        prop_assert_eq!(environment[0], "FLEET_DEVICE=%H");
+        prop_assert_eq!(read_back(split(environment[1])), [format!("A={value}")]);
         if let Some(health) = &taken.health {
             let json = expanded(values(text, "HealthCmd")[0]).expect("nothing to expand");
             let words: Vec<String> = serde_json::from_str(&json).unwrap();
