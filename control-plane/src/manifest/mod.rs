@@ -83,28 +83,25 @@ struct Written<'a, S> {
     status: Option<S>,
 }
 
-/// An object as a JSON tree in the form of a manifest. A `status` is for people and programs that read;
-/// [`read`] skips it.
+/// Writes an object as a manifest. A `status` is for people and programs that read; [`read`] skips it.
 #[must_use]
-pub fn to_value<S: Serialize>(
-    metadata: &Metadata,
-    spec: &DeploymentSpec,
-    status: Option<S>,
-) -> serde_json::Value {
-    let written = Written {
+pub fn to_yaml<S: Serialize>(metadata: &Metadata, spec: &DeploymentSpec, status: Option<S>) -> String {
+    render(&Written {
         api_version: API_VERSION,
         kind: KIND,
         metadata,
         spec,
         status,
-    };
-    serde_json::to_value(written).expect("manifests have string keys only")
+    })
 }
 
-/// Writes any tree as YAML, ending in a line feed.
+/// Writes anything with string keys as YAML, fields in their declared order, ending in a line feed.
+///
+/// # Panics
+/// When the type's own `Serialize` fails, which those of this crate and of the protocol do not.
 #[must_use]
-pub fn render(value: &serde_json::Value) -> String {
-    let mut text = serde_saphyr::to_string(value).expect("JSON trees are within YAML");
+pub fn render<T: Serialize>(value: &T) -> String {
+    let mut text = serde_saphyr::to_string(value).expect("wire types and views serialise");
     if !text.ends_with('\n') {
         text.push('\n');
     }

@@ -154,11 +154,10 @@ fn pairs(pairs: &[PairView], now: DateTime<Utc>) -> Markup {
 
 fn spec(view: &DeploymentView) -> Markup {
     let Some(spec) = &view.spec else { return html! {} };
-    let value = serde_json::to_value(spec).expect("specifications have string keys only");
     html! {
         details {
             summary { "What was asked" }
-            pre tabindex="0" { code { (manifest::render(&value)) } }
+            pre tabindex="0" { code { (manifest::render(spec)) } }
         }
     }
 }

@@ -293,7 +293,7 @@ fn first_steps() -> Markup {
             h2 { "First steps" }
             ol {
                 li { p { strong { "Make a device. " } "Write an image to a card or disk, put " code { "fleet.toml" } " on its boot partition, and switch it on: it shows up here by itself within a minute." }
-                    p.quiet { "To look around without hardware: " code { "fleet-sim --devices 3" } } }
+                    p.quiet { "To look around without hardware: " code { "fleet-sim run --devices 3" } } }
                 li { p { strong { "Say what runs there. " } "Save this as " code { "web.yaml" } ":" }
                     (sample_manifest())
                     pre.command tabindex="0" { code { "fleetctl apply -f web.yaml" } } }

@@ -1,0 +1,233 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "Examples:
+  fleetctl get devices                                 which devices there are, and how they are
+  fleetctl example | fleetctl apply --dry-run -f -     what a first deployment would do
+  fleetctl get deployments --watch                     what runs, and each change as it comes
+";
+
+const AFTER: &str = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 not found, 4 invalid manifest, 5 server not reached, \
+6 a rollout did not get through.";
+
+/// The fleet from a terminal.
+#[derive(Debug, Parser)]
+#[command(name = "fleetctl", before_help = EXAMPLES, after_help = AFTER, disable_version_flag = true, max_term_width = 100)]
+pub struct Cli {
+    /// The operator's address.
+    #[arg(
+        long,
+        global = true,
+        env = "FLEET_SERVER",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8480",
+        value_name = "URL"
+    )]
+    pub server: String,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make the fleet as manifests say: creates, changes, or leaves as it is.
+    Apply(ApplyArgs),
+    /// List devices, deployments or pairs (one deployment on one device), or show one.
+    Get(GetArgs),
+    /// Tell all about one thing, with the chain that says why it is as it is.
+    Describe(DescribeArgs),
+    /// Take deployments away from every device they are on.
+    Delete(DeleteArgs),
+    /// Show the history: who did what, when, to what.
+    Events(EventsArgs),
+    /// Follow a rollout.
+    Rollout(RolloutArgs),
+    /// Print a manifest to begin with.
+    Example,
+    /// Print the completion script of a shell.
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a folder.
+    Man {
+        /// The folder; made if absent.
+        dir: PathBuf,
+    },
+    /// Print the version.
+    Version,
+}
+
+/// `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// A manifest, a folder of them (*.yaml, *.yml, *.json), or - for the standard input. May be given more than once.
+    #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Check everything, on the server too, and say what would happen, but change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What a list is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Boards in the field.
+    #[value(alias = "device")]
+    Devices,
+    /// What a customer wants to run, and where.
+    #[value(alias = "deployment", alias = "deploy")]
+    Deployments,
+    /// One deployment on one device; the name is DEPLOYMENT or DEPLOYMENT/DEVICE.
+    #[value(alias = "pair")]
+    Pairs,
+}
+
+/// How output is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Columns, for people.
+    Table,
+    /// More columns.
+    Wide,
+    /// JSON, as the API gives it.
+    Json,
+    /// YAML; deployments come as manifests that can be applied again.
+    Yaml,
+    /// One `kind/name` a line.
+    Name,
+}
+
+/// `get`.
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// What to list.
+    #[arg(value_enum)]
+    pub kind: Kind,
+    /// Only this one.
+    pub name: Option<String>,
+    /// Labels that must match: site=lyon,rack=3.
+    #[arg(short = 'l', long = "selector", value_name = "LABELS")]
+    pub labels: Option<String>,
+    /// Only devices in this state (Online, Offline, Unknown).
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<crate::fleet::view::DeviceState>,
+    /// Only with a container in this state (Failed, Stuck, Running, …).
+    #[arg(long, value_name = "STATE")]
+    pub phase: Option<crate::fleet::view::PairState>,
+    /// How to write it.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: Format,
+    /// Stay, and print each change as it comes.
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// What can be described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum One {
+    /// A device.
+    #[value(alias = "devices")]
+    Device,
+    /// A deployment.
+    #[value(alias = "deployments", alias = "deploy")]
+    Deployment,
+    /// One deployment on one device: DEPLOYMENT/DEVICE.
+    #[value(alias = "pairs")]
+    Pair,
+}
+
+/// `describe`.
+#[derive(Debug, Args)]
+pub struct DescribeArgs {
+    /// What it is.
+    #[arg(value_enum)]
+    pub kind: One,
+    /// Its name; for a pair DEPLOYMENT/DEVICE.
+    pub name: String,
+}
+
+/// The only kind that a person deletes or follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeploymentKind {
+    /// A deployment.
+    #[value(alias = "deployments", alias = "deploy")]
+    Deployment,
+}
+
+/// `delete`.
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// What it is.
+    #[arg(value_enum, requires = "names", required_unless_present = "files")]
+    pub kind: Option<DeploymentKind>,
+    /// Their names.
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// What these manifests name.
+    #[arg(
+        short = 'f',
+        long = "filename",
+        value_name = "FILE|DIR|-",
+        conflicts_with = "kind"
+    )]
+    pub files: Vec<PathBuf>,
+    /// Say what would happen, but change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// What is already gone is no error.
+    #[arg(long)]
+    pub ignore_not_found: bool,
+}
+
+/// `events`.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Only about this and what is below it: deployment/web, device/pi-1.
+    #[arg(long, value_name = "SUBJECT")]
+    pub about: Option<String>,
+    /// How many, at most.
+    #[arg(long, default_value_t = 50)]
+    pub limit: usize,
+    /// How to write them.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: Format,
+    /// Stay, and print each new one.
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// `rollout`.
+#[derive(Debug, Args)]
+pub struct RolloutArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: RolloutCommand,
+}
+
+/// What to do with a rollout.
+#[derive(Debug, Subcommand)]
+pub enum RolloutCommand {
+    /// Wait until a deployment runs on every device it selects; ends with 6 when it cannot.
+    Status {
+        /// What it is.
+        #[arg(value_enum)]
+        kind: DeploymentKind,
+        /// Its name.
+        name: String,
+        /// Longest wait, such as 30s or 10m.
+        #[arg(long, default_value = "10m", value_parser = span)]
+        timeout: Duration,
+    },
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    let span: fleet_protocol::quantity::Span = text.parse().map_err(|error| format!("{error}"))?;
+    Ok(span.duration())
+}

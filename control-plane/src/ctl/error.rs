@@ -1,0 +1,127 @@
+//! Errors as a person reads them: what failed, on what, why, what to do.
+
+use std::fmt;
+
+use crate::api::types::ProblemDetails;
+use crate::manifest::ManifestErrors;
+
+/// Exit codes. They are documented, so they never change their meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Refused by the server, or failed.
+    Failed = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// What was named is not there.
+    NotFound = 3,
+    /// A manifest is wrong; nothing was sent.
+    InvalidManifest = 4,
+    /// The server was not reached.
+    Unreachable = 5,
+    /// A rollout did not get through.
+    Rollout = 6,
+}
+
+/// Why a command did not do what it should.
+#[derive(Debug)]
+pub enum CtlError {
+    /// Something with a subject, a reason and a way out.
+    Told(Box<Told>),
+    /// Manifests are wrong.
+    Manifests(ManifestErrors),
+    /// Our own output could not be written.
+    Output(std::io::Error),
+}
+
+/// What failed, on what, why, and what to do.
+#[derive(Debug)]
+pub struct Told {
+    exit: Exit,
+    what: String,
+    why: String,
+    next: Option<String>,
+}
+
+impl CtlError {
+    pub(super) fn new(exit: Exit, what: impl Into<String>, why: impl Into<String>) -> Self {
+        let told = Told {
+            exit,
+            what: what.into(),
+            why: why.into(),
+            next: None,
+        };
+        Self::Told(Box::new(told))
+    }
+
+    pub(super) fn next(mut self, next: impl Into<String>) -> Self {
+        if let Self::Told(told) = &mut self {
+            told.next = Some(next.into());
+        }
+        self
+    }
+
+    /// What the API answered, about an object.
+    pub(super) fn from_problem(object: &str, problem: &ProblemDetails) -> Self {
+        let exit = match problem.status {
+            404 => Exit::NotFound,
+            422 => Exit::InvalidManifest,
+            _ => Exit::Failed,
+        };
+        let mut why = problem.detail.clone();
+        for field in &problem.problems {
+            why.push_str(&format!("\n    {field}"));
+        }
+        if let (Some(id), Exit::Failed) = (&problem.request_id, exit) {
+            why.push_str(&format!(" (request {id})"));
+        }
+        Self::new(exit, format!("{object}: {}", problem.title), why)
+    }
+
+    /// The code to end with.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Told(told) => told.exit,
+            Self::Manifests(_) => Exit::InvalidManifest,
+            Self::Output(_) => Exit::Failed,
+        }
+    }
+
+    /// Whether the reader of our output went away.
+    pub(super) fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl fmt::Display for CtlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Told(told) => {
+                write!(f, "fleetctl: {}", told.what)?;
+                write!(f, "\n  why:  {}", told.why)?;
+                if let Some(next) = &told.next {
+                    write!(f, "\n  next: {next}")?;
+                }
+                Ok(())
+            }
+            Self::Manifests(errors) => {
+                let s = if errors.0.len() == 1 { "" } else { "s" };
+                write!(
+                    f,
+                    "{errors}\n\nfleetctl: {} error{s} in manifests: nothing was sent",
+                    errors.0.len()
+                )
+            }
+            Self::Output(error) => write!(f, "fleetctl: the output cannot be written\n  why:  {error}"),
+        }
+    }
+}
+
+impl std::error::Error for CtlError {}
+
+impl From<std::io::Error> for CtlError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Output(error)
+    }
+}
