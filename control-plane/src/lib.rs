@@ -21,3 +21,6 @@ pub mod operator;
 pub mod sim;
 pub mod store;
 pub mod web;
+
+#[cfg(test)]
+mod fixture;

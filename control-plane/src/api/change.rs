@@ -310,7 +310,7 @@ fn first_generation(fleet: &Fleet, name: &DeploymentName, slot: Option<&Slot<Dep
     let devices = fleet
         .deployment(name)
         .into_iter()
-        .flat_map(|entry| entry.devices());
+        .flat_map(crate::fleet::DeploymentEntry::devices);
     let seen = devices.filter_map(|device| {
         let key = PairKey {
             device: device.clone(),

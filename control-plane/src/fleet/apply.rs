@@ -19,11 +19,12 @@ impl Fleet {
     /// Takes one event in and notes what it changed. `now` is only the time since when a loss is known.
     pub fn apply(&mut self, event: &StoreEvent, now: DateTime<Utc>, changes: &mut Changes) {
         match event {
-            StoreEvent::Connected(connected) => {
-                if self.connected != *connected {
+            StoreEvent::Connection { session, connected } => {
+                if self.connected != *connected || self.session < *session {
                     changes.insert(Change::Recovery);
                 }
                 self.connected = *connected;
+                self.session = self.session.max(*session);
             }
             StoreEvent::Begin {
                 source: Source::History,
@@ -40,10 +41,12 @@ impl Fleet {
             }
             StoreEvent::Begin {
                 source: Source::Bucket(bucket),
+                session,
                 stream_created,
                 target,
             } => {
-                self.begin(*bucket, *stream_created, *target);
+                self.session = self.session.max(*session);
+                self.begin(*bucket, *session, *stream_created, *target);
                 changes.insert(Change::Recovery);
             }
             StoreEvent::End {
@@ -65,9 +68,10 @@ impl Fleet {
         }
     }
 
-    fn begin(&mut self, bucket: BucketId, stream_created: DateTime<Utc>, target: u64) {
+    fn begin(&mut self, bucket: BucketId, session: u64, stream_created: DateTime<Utc>, target: u64) {
         let watch = &mut self.watches[bucket.index()];
         watch.epoch += 1;
+        watch.session = session;
         watch.caught_up = false;
         watch.revision = 0;
         watch.target = target;

@@ -22,8 +22,8 @@ pub mod view;
 pub mod views;
 
 pub use handle::{ChangeBatch, FleetHandle, Replay};
-pub use state::resolve;
 pub use slot::{Slot, Unreadable, Value};
+pub use state::resolve;
 pub use state::{Change, DeploymentEntry, Device, Fleet, Pair};
 
 #[cfg(test)]

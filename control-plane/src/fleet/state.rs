@@ -32,12 +32,16 @@ pub struct Fleet {
     pub(super) history: History,
     pub(super) watches: [WatchState; BucketId::ALL.len()],
     pub(super) connected: bool,
+    /// The newest connection that anything was heard over.
+    pub(super) session: u64,
     pub(super) last_event_at: Option<DateTime<Utc>>,
 }
 
 /// Where the watch of a bucket is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct WatchState {
+    /// The connection it is read over.
+    pub(super) session: u64,
     pub(super) epoch: u64,
     pub(super) caught_up: bool,
     pub(super) revision: u64,
@@ -220,7 +224,14 @@ impl Fleet {
     /// Everything that lay in every bucket when its watch began has been read.
     #[must_use]
     pub fn converged(&self) -> bool {
-        self.watches.iter().all(|watch| watch.caught_up)
+        BucketId::ALL.into_iter().all(|bucket| self.caught_up(bucket))
+    }
+
+    /// A bucket was read to its end over the connection that holds now. What was read over an earlier one may be of another
+    /// store, and to mix both would be a partial view.
+    pub(super) fn caught_up(&self, bucket: BucketId) -> bool {
+        let watch = &self.watches[bucket.index()];
+        watch.caught_up && watch.session == self.session
     }
 
     /// Connected to NATS at this moment.

@@ -21,7 +21,7 @@ impl Fleet {
             let watch = &self.watches[bucket.index()];
             BucketView {
                 name: bucket.name().to_owned(),
-                caught_up: watch.caught_up,
+                caught_up: self.caught_up(bucket),
                 revision: watch.revision,
                 target_revision: watch.target,
                 watches_begun: watch.epoch,
@@ -40,7 +40,7 @@ impl Fleet {
         let began = self.watches.iter().any(|watch| watch.epoch > 0);
         let behind: Vec<_> = BucketId::ALL
             .into_iter()
-            .filter(|bucket| !self.watches[bucket.index()].caught_up)
+            .filter(|bucket| !self.caught_up(*bucket))
             .map(BucketId::name)
             .collect();
         match (self.connected, behind.is_empty()) {

@@ -126,7 +126,7 @@ fn candidates(fleet: &Fleet, dirty: &Dirty) -> BTreeSet<PairKey> {
         let has = fleet
             .deployment(name)
             .into_iter()
-            .flat_map(|entry| entry.devices());
+            .flat_map(crate::fleet::DeploymentEntry::devices);
         keys.extend(has.map(|device| PairKey {
             device: device.clone(),
             deployment: name.clone(),

@@ -55,7 +55,10 @@ impl MemoryStore {
         let (send, receive) = mpsc::unbounded_channel();
         let mut inner = self.lock();
         let created = inner.created;
-        let mut all = vec![StoreEvent::Connected(true)];
+        let mut all = vec![StoreEvent::Connection {
+            session: 1,
+            connected: true,
+        }];
         for bucket in BucketId::ALL {
             let entries = inner.entries[bucket.index()].values().cloned().collect();
             snapshot(&mut all, Source::Bucket(bucket), created, entries);
@@ -159,6 +162,7 @@ fn snapshot(
     let target = entries.last().map_or(0, |entry| entry.revision);
     all.push(StoreEvent::Begin {
         source,
+        session: 1,
         stream_created,
         target,
     });

@@ -77,12 +77,19 @@ pub enum Source {
 /// What happened in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreEvent {
-    /// The connection to the server came (`true`) or went.
-    Connected(bool),
+    /// The connection to the server came or went.
+    Connection {
+        /// Rises with each connection that was made.
+        session: u64,
+        /// It holds at this moment.
+        connected: bool,
+    },
     /// A full snapshot begins.
     Begin {
         /// Of what.
         source: Source,
+        /// The connection it is read over. What was read over an earlier one may be of another store.
+        session: u64,
         /// When the stream behind it was created: a newer one is another store.
         stream_created: DateTime<Utc>,
         /// Newest revision at this moment.

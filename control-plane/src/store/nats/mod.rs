@@ -3,7 +3,7 @@
 //! - [`connect`]: options (nkey, TLS, inbox prefix, jittered reconnect) and the state of the connection
 //! - [`setup`]: buckets and the event stream, made at start and again when they are gone
 //! - [`watch`]: one named pull consumer for each source, always polled
-//! - [`write`]: compare-and-set
+//! - [`mod@write`]: compare-and-set
 //!
 //! Tasks: one for each source, ended in order by [`NatsStore::close`], which deletes their consumers.
 
@@ -74,8 +74,12 @@ async fn tell_connection(
     mut stopped: signal::Receiver<bool>,
 ) {
     loop {
-        let connected = sessions.borrow_and_update().connected;
-        if events.send(StoreEvent::Connected(connected)).await.is_err() {
+        let now = *sessions.borrow_and_update();
+        let event = StoreEvent::Connection {
+            session: now.number,
+            connected: now.connected,
+        };
+        if events.send(event).await.is_err() {
             return;
         }
         tokio::select! {

@@ -106,7 +106,7 @@ impl Watch {
     }
 
     async fn follow(&mut self, session: u64, attempt: &mut u32) -> Result<std::convert::Infallible, Ended> {
-        let (mut messages, pending) = self.begin().await?;
+        let (mut messages, pending) = self.begin(session).await?;
         let mut snapshot = pending > 0;
         if !snapshot {
             self.tell(StoreEvent::End { source: self.source }).await?;
@@ -145,7 +145,7 @@ impl Watch {
     }
 
     /// Makes stream and consumer ready and says `Begin`. Gives the messages and how many wait.
-    async fn begin(&self) -> Result<(pull::Stream, u64), Ended> {
+    async fn begin(&self, session: u64) -> Result<(pull::Stream, u64), Ended> {
         match self.source {
             Source::Bucket(bucket) => setup::ensure_bucket(&self.jetstream, bucket).await?,
             Source::History => setup::ensure_history(&self.jetstream).await?,
@@ -166,6 +166,7 @@ impl Watch {
         stream.delete_consumer(&self.consumer).await.ok();
         self.tell(StoreEvent::Begin {
             source: self.source,
+            session,
             stream_created: created,
             target: last,
         })
