@@ -23,6 +23,7 @@
 
 pub mod boot_partition;
 pub mod console;
+pub mod demo;
 pub mod error;
 mod folders;
 pub mod frames;

@@ -110,6 +110,32 @@ pub(crate) fn run(program: &Path, args: &[OsString]) -> Result<Vec<u8>, Fault> {
     })
 }
 
+/// Runs `program` to its end with both its outputs on our standard error, for a person to follow.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is the one place of this crate that starts processes"
+)]
+pub(crate) fn run_shown(program: &Path, args: &[OsString]) -> Result<(), Fault> {
+    let name = program.display().to_string();
+    let status = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(io::stderr()))
+        .status()
+        .map_err(|source| Fault::Start {
+            program: name.clone(),
+            source,
+        })?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Fault::Tool {
+        program: name,
+        status,
+        said: "see above".to_owned(),
+    })
+}
+
 #[allow(
     clippy::disallowed_methods,
     reason = "this is the one place of this crate that starts processes"

@@ -11,13 +11,14 @@ use crate::setup::needs::Purpose;
 use crate::test::Scope;
 use crate::tier::Tier;
 use crate::workspace::Workspace;
-use crate::{check, ci, image, setup, test};
+use crate::{check, ci, field, image, setup, test};
 
 /// Exit code after Ctrl-C or SIGTERM, as a shell reports it.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
 const EXAMPLES: &str = "\
 Examples:
+  cargo xtask demo                      the main job, for a person; --check for a machine
   cargo xtask setup --plan              what is missing on this machine, and why it is needed
   cargo xtask test --tier unit          the quick tests
   cargo xtask ci                        everything that has to pass before a change lands";
@@ -41,6 +42,10 @@ enum Command {
     Test(TestArgs),
     /// Build the device image with the programs of this checkout
     Image(ImageArgs),
+    /// Run the main job: a virtual device that runs a web application, seen on the dashboard
+    Demo(field::DemoArgs),
+    /// Measure, against a baseline in the same run; ends on one line of JSON
+    Bench(field::BenchArgs),
     /// Setup, check and every tier of tests, with a table of times at the end
     Ci(TierArgs),
 }
@@ -129,6 +134,8 @@ pub fn run(cli: Cli) -> Result<()> {
             )
         }
         Command::Image(args) => image::run(&workspace, args.profile, args.out),
+        Command::Demo(args) => field::demo(&workspace, &args),
+        Command::Bench(args) => field::bench(&workspace, &args),
         Command::Ci(args) => ci::run(&workspace, &args.chosen()),
     }
 }

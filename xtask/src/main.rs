@@ -2,13 +2,16 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
+use fleet_testbed::interrupt;
 use xtask::cli::{self, Cli};
-use xtask::interrupt;
 
 fn main() -> ExitCode {
     let arguments = Cli::parse();
-    let outcome = interrupt::watch().and_then(|()| cli::run(arguments));
+    let outcome = interrupt::watch()
+        .context("cannot watch for Ctrl-C")
+        .and_then(|()| cli::run(arguments));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) if interrupt::requested() => {

@@ -9,12 +9,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use fleet_testbed::files;
+use fleet_testbed::progress::Progress;
+use fleet_testbed::{files, interrupt};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-
-use crate::interrupt;
-use crate::progress::Progress;
 
 const SETPRIV: &str = "/usr/bin/setpriv";
 const LOOK: Duration = Duration::from_millis(20);

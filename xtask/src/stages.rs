@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::interrupt;
+use fleet_testbed::interrupt;
 
 /// The stages so far.
 #[derive(Debug, Default)]

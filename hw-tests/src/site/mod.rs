@@ -94,11 +94,17 @@ impl Site {
         DEVICE.parse().expect("the constant is an id")
     }
 
-    /// Lets another device in, such as a simulated one, and gives its key.
-    pub fn admit(&mut self, device: &DeviceId) -> Result<UserKey, SiteError> {
-        let key = UserKey::generate()?;
-        self.nats.add_user(NatsUser::device(&key, device))?;
-        Ok(key)
+    /// Lets other devices in, such as simulated ones, and gives their keys in the same order.
+    pub fn admit(&mut self, devices: &[DeviceId]) -> Result<Vec<UserKey>, SiteError> {
+        let mut keys = Vec::new();
+        let mut users = Vec::new();
+        for device in devices {
+            let key = UserKey::generate()?;
+            users.push(NatsUser::device(&key, device));
+            keys.push(key);
+        }
+        self.nats.add_users(users)?;
+        Ok(keys)
     }
 
     /// The buckets, seen as an operator sees them.

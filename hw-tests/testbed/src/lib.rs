@@ -6,6 +6,7 @@
 //!
 //! - [`tools`]: where the programs come from (a pinned wheel, Debian's packages), cached and usable offline
 //! - [`process`]: starting a service, waiting until it is ready, ending it
+//! - [`progress`], [`interrupt`]: long steps that say so, and end when asked
 //! - [`poll`], [`ports`], [`files`]: deadlines, ports that no other test takes, files that are whole or absent
 //! - [`ca`]: a certificate authority and server certificates
 //! - [`nats`]: `nats-server` with JetStream, TLS, users and permissions; stop, kill, pause, restart, reload
@@ -17,11 +18,13 @@
 
 pub mod ca;
 pub mod files;
+pub mod interrupt;
 pub mod nats;
 pub mod oci;
 pub mod poll;
 pub mod ports;
 pub mod process;
+pub mod progress;
 pub mod registry;
 pub mod sample;
 mod scratch;

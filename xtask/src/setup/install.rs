@@ -4,13 +4,13 @@ use std::io::{IsTerminal, stdin};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use fleet_testbed::progress::Progress;
 use fleet_testbed::tools;
 
 use super::debian::Release;
 use super::deny;
 use super::plan::Plan;
 use crate::process::Tool;
-use crate::progress::Progress;
 use crate::workspace::Workspace;
 
 /// How packages can be installed here.

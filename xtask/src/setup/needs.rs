@@ -12,16 +12,19 @@ pub enum Purpose {
     Check,
     /// `cargo xtask image`.
     Image,
+    /// `cargo xtask demo` and `cargo xtask bench`.
+    Field,
     /// A tier of tests.
     Tests(Tier),
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Build,
         Self::Check,
         Self::Image,
+        Self::Field,
         Self::Tests(Tier::Unit),
         Self::Tests(Tier::Service),
         Self::Tests(Tier::Vm),
@@ -31,7 +34,8 @@ impl Purpose {
     /// The purposes that this one includes: nothing is tested without being built, and a virtual
     /// device runs the image.
     pub fn includes(self, other: Self) -> bool {
-        self == other || other == Self::Build || (self == Self::Tests(Tier::Vm) && other == Self::Image)
+        let runs_a_device = matches!(self, Self::Field | Self::Tests(Tier::Vm));
+        self == other || other == Self::Build || (runs_a_device && other == Self::Image)
     }
 }
 
@@ -91,13 +95,14 @@ pub struct Package {
 const BUILD: &[Purpose] = &[Purpose::Build];
 const CHECK: &[Purpose] = &[Purpose::Check];
 const SERVICES: &[Purpose] = &[
+    Purpose::Field,
     Purpose::Tests(Tier::Service),
     Purpose::Tests(Tier::Vm),
     Purpose::Tests(Tier::Browser),
 ];
 const SERVICE: &[Purpose] = &[Purpose::Tests(Tier::Service)];
 const IMAGE: &[Purpose] = &[Purpose::Image];
-const VM: &[Purpose] = &[Purpose::Tests(Tier::Vm)];
+const VM: &[Purpose] = &[Purpose::Field, Purpose::Tests(Tier::Vm)];
 const BROWSER: &[Purpose] = &[Purpose::Tests(Tier::Browser)];
 
 const fn same(name: &'static str, mib: u64, purposes: &'static [Purpose], why: &'static str) -> Package {

@@ -102,6 +102,7 @@ fn list_purposes(purposes: &[Purpose]) -> String {
             Purpose::Build => "building".to_owned(),
             Purpose::Check => "checks".to_owned(),
             Purpose::Image => "the device image".to_owned(),
+            Purpose::Field => "demo and benches".to_owned(),
             Purpose::Tests(tier) => format!("{tier} tests"),
         })
         .collect();

@@ -208,7 +208,12 @@ impl NatsServer {
 
     /// Admits one more user without a restart (SIGHUP), and waits until that holds. Clients that are connected stay.
     pub fn add_user(&mut self, user: NatsUser) -> Result<(), NatsError> {
-        self.users.push(user);
+        self.add_users([user])
+    }
+
+    /// The same for several at once.
+    pub fn add_users(&mut self, users: impl IntoIterator<Item = NatsUser>) -> Result<(), NatsError> {
+        self.users.extend(users);
         self.reload()
     }
 

@@ -2,13 +2,19 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, bail};
-
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
+/// Somebody asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
 /// From now on an interrupt is only noted; whoever waits must look at [`requested`] or [`check`].
-pub fn watch() -> Result<()> {
-    ctrlc::set_handler(|| REQUESTED.store(true, Ordering::SeqCst)).context("cannot watch for Ctrl-C")
+///
+/// # Errors
+/// When the handler cannot be set, as when there is one already.
+pub fn watch() -> Result<(), ctrlc::Error> {
+    ctrlc::set_handler(|| REQUESTED.store(true, Ordering::SeqCst))
 }
 
 /// Whether somebody asked to stop.
@@ -17,6 +23,6 @@ pub fn requested() -> bool {
 }
 
 /// An error when somebody asked to stop.
-pub fn check() -> Result<()> {
-    if requested() { bail!("interrupted") } else { Ok(()) }
+pub fn check() -> Result<(), Interrupted> {
+    if requested() { Err(Interrupted) } else { Ok(()) }
 }
