@@ -477,7 +477,7 @@ pub fn failed(mut pair: PairView, now: DateTime<Utc>) -> PairView {
             LinkKind::Next,
             LinkState::Waiting,
             "Push the image, or correct `spec.score.podman_v0.image` and apply it again. The agent tries again by itself.",
-            None,
+            Some(now + TimeDelta::seconds(72)),
         ),
     ];
     pair.cause = Some(cause);

@@ -265,9 +265,7 @@ fn chain(text: &mut String, pair: &PairView, now: DateTime<Utc>, terminal: &Term
         } else {
             mark
         };
-        let at = link
-            .at
-            .map_or_else(String::new, |at| format!(" ({} ago)", span(now - at)));
+        let at = link.at.map_or_else(String::new, |at| format!(" ({})", when(at, now)));
         let _ = writeln!(
             text,
             "    {} {:<8} {}{at}",
@@ -275,6 +273,15 @@ fn chain(text: &mut String, pair: &PairView, now: DateTime<Utc>, terminal: &Term
             link.kind,
             safe(&link.text)
         );
+    }
+}
+
+/// `4 min ago`, or `in 5 s` for the agent's next try.
+fn when(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    if at > now {
+        format!("in {}", span(at - now))
+    } else {
+        format!("{} ago", span(now - at))
     }
 }
 

@@ -92,5 +92,6 @@ pub(super) async fn show(State(source): State<Arc<dyn Source>>, OriginalUri(uri)
 /// The page for an address that is none: the fallback of the whole server.
 pub async fn not_found(uri: Uri) -> Response {
     let body = page::no_page(uri.path());
-    (StatusCode::NOT_FOUND, page::whole(&body, &uri)).into_response()
+    let response = (StatusCode::NOT_FOUND, page::whole(&body, &uri)).into_response();
+    super::with_headers(response).await
 }

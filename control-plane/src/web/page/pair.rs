@@ -73,11 +73,16 @@ fn chain_link(link: &Link, now: DateTime<Utc>) -> Markup {
             (icon(which))
             div {
                 h3 { (word(link.kind)) @if link.kind != LinkKind::Next { span.aside { " (" (link.state) ")" } }
-                    @if let Some(at) = link.at { span.quiet { " · " (time::ago(at, now)) } } }
+                    @if let Some(at) = link.at { span.quiet { " · " (link_time(at, now)) } } }
                 p { (prose(&link.text)) }
             }
         }
     }
+}
+
+/// What comes next may have a time to come: that of the agent's next try.
+fn link_time(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
+    if at > now { time::until(at, now) } else { time::ago(at, now) }
 }
 
 /// Each phase of this generation with its time, and how long it took.
