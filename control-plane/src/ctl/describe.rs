@@ -265,7 +265,9 @@ fn chain(text: &mut String, pair: &PairView, now: DateTime<Utc>, terminal: &Term
         } else {
             mark
         };
-        let at = link.at.map_or_else(String::new, |at| format!(" ({})", when(at, now)));
+        let at = link
+            .at
+            .map_or_else(String::new, |at| format!(" ({})", when(at, now)));
         let _ = writeln!(
             text,
             "    {} {:<8} {}{at}",

@@ -82,7 +82,11 @@ fn chain_link(link: &Link, now: DateTime<Utc>) -> Markup {
 
 /// What comes next may have a time to come: that of the agent's next try.
 fn link_time(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
-    if at > now { time::until(at, now) } else { time::ago(at, now) }
+    if at > now {
+        time::until(at, now)
+    } else {
+        time::ago(at, now)
+    }
 }
 
 /// Each phase of this generation with its time, and how long it took.
