@@ -1,7 +1,6 @@
 //! The line that `demo --check` ends on.
 
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
 
 /// What was done and seen, as one line of JSON.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -9,7 +8,8 @@ pub struct DemoLine {
     /// Whether all of it was as it should be.
     pub ok: bool,
     /// Seconds by the name of the stage, in the order in which they ran.
-    pub stages: Map<String, Value>,
+    #[serde(serialize_with = "in_order")]
+    pub stages: Vec<(String, f64)>,
     /// The id of the virtual device.
     pub device: String,
     /// The phase that the deployment was last seen in; none when it was never seen.
@@ -23,7 +23,7 @@ impl DemoLine {
     pub fn new(device: &str) -> Self {
         Self {
             ok: false,
-            stages: Map::new(),
+            stages: Vec::new(),
             device: device.to_owned(),
             deployment_phase: None,
             page_status: None,
@@ -33,7 +33,7 @@ impl DemoLine {
     /// Notes how long a stage took.
     pub fn took(&mut self, stage: &str, seconds: f64) {
         let rounded = (seconds * 1000.0).round() / 1000.0;
-        self.stages.insert(stage.to_owned(), rounded.into());
+        self.stages.push((stage.to_owned(), rounded));
     }
 
     /// Judges it, once every stage went well: the deployment must run, and its page must have been served.
@@ -43,6 +43,11 @@ impl DemoLine {
         self.ok = every_stage_went_well && runs && self.page_status == Some(200);
         self
     }
+}
+
+/// A JSON object keeps no order by itself; a person who reads the line is glad of it.
+fn in_order<S: Serializer>(stages: &[(String, f64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(stages.iter().map(|(name, seconds)| (name, seconds)))
 }
 
 #[cfg(test)]

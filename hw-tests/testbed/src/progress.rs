@@ -68,8 +68,10 @@ impl Progress {
     }
 }
 
+/// One line of plain text: a console's colours and cursor movements would move ours.
 fn shorten(text: &str) -> String {
-    let text = text.trim();
+    let plain = without_escapes(text);
+    let text = plain.trim();
     if text.chars().count() <= LONGEST_DETAIL {
         return text.to_owned();
     }
@@ -77,9 +79,35 @@ fn shorten(text: &str) -> String {
     format!("{head}…")
 }
 
+/// `text` without ANSI escape sequences and other control characters.
+fn without_escapes(text: &str) -> String {
+    let mut plain = String::new();
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        if character == '\u{1b}' {
+            if characters.next_if_eq(&'[').is_some() {
+                // A control sequence ends with a character from @ to ~.
+                let _ = characters.find(|c| ('@'..='~').contains(c));
+            }
+        } else if !character.is_control() {
+            plain.push(character);
+        }
+    }
+    plain
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_consoles_colours_do_not_reach_ours() {
+        assert_eq!(
+            shorten("[\u{1b}[0;32m  OK  \u{1b}[0m] Mounted\r"),
+            "[  OK  ] Mounted"
+        );
+        assert_eq!(shorten("\u{1b}[K"), "");
+    }
 
     #[test]
     fn a_long_detail_is_cut_between_characters() {
