@@ -22,6 +22,10 @@ fn put(path: &Path, text: &str) {
 }
 
 fn agent(folder: &Path, args: &[&str], log: &str) -> Service {
+    agent_with(folder, args, log, &[])
+}
+
+fn agent_with(folder: &Path, args: &[&str], log: &str, variables: &[(&str, &str)]) -> Service {
     let data = folder.join("data").display().to_string();
     let mut all = vec!["--data", &data];
     all.extend(args);
@@ -33,6 +37,8 @@ fn agent(folder: &Path, args: &[&str], log: &str) -> Service {
         ("XDG_RUNTIME_DIR".into(), folder.join("run").into()),
         ("HOME".into(), folder.join("data").into()),
     ];
+    spec.env
+        .extend(variables.iter().map(|(name, value)| (name.into(), value.into())));
     Service::start(spec).unwrap()
 }
 
@@ -47,8 +53,15 @@ fn ended(mut service: Service) -> (Option<i32>, String) {
     }
 }
 
-#[tokio::test]
-async fn the_program_connects_describes_the_device_answers_status_and_ends_in_order() {
+/// A server with buckets, and a device that is enrolled there.
+struct Scene {
+    folder: tempfile::TempDir,
+    js: jetstream::Context,
+    key: UserKey,
+    _server: NatsServer,
+}
+
+async fn scene() -> Scene {
     let _ = async_nats::rustls::crypto::ring::default_provider().install_default();
     let (operator, key) = (UserKey::generate().unwrap(), UserKey::generate().unwrap());
     let device = "pi-1".parse().unwrap();
@@ -72,11 +85,24 @@ async fn the_program_connects_describes_the_device_answers_status_and_ends_in_or
         &format!("device_id = \"pi-1\"\n[nats]\nurl = \"{}\"\n", server.url()),
     );
     put(&identity.join("nats.nk"), key.seed());
-    put(
-        &identity.join("ca.pem"),
-        &std::fs::read_to_string(server.ca_path().unwrap()).unwrap(),
-    );
+    let ca = std::fs::read_to_string(server.ca_path().unwrap()).unwrap();
+    put(&identity.join("ca.pem"), &ca);
+    Scene {
+        folder,
+        js,
+        key,
+        _server: server,
+    }
+}
 
+#[tokio::test]
+async fn the_program_connects_describes_the_device_answers_status_and_ends_in_order() {
+    let Scene {
+        folder,
+        js,
+        key,
+        _server,
+    } = scene().await;
     let service = agent(folder.path(), &["run"], "agent.log");
     let store = js.get_key_value(bucket::DEVICE_INFO.name).await.unwrap();
     let began = Instant::now();
@@ -121,6 +147,37 @@ async fn the_program_connects_describes_the_device_answers_status_and_ends_in_or
     let (code, status) = ended(agent(folder.path(), &["status"], "records.log"));
     assert_eq!(code, Some(4), "{status}");
     assert!(status.contains("not running"), "{status}");
+}
+
+/// The fault point that suites on virtual devices use: it fires once, leaves its proof, and the next agent goes on.
+#[tokio::test]
+async fn a_crash_point_kills_once_and_leaves_its_mark() {
+    let Scene {
+        folder, js, _server, ..
+    } = scene().await;
+    let store = js.get_key_value(bucket::DESIRED_STATE.name).await.unwrap();
+    let value = r#"{"protocol":0,"generation":1,"score":{"podman_v0":{"image":"r.test/a:1"}}}"#;
+    store.put("pi-1.web", value.into()).await.unwrap();
+    let crash = [("FLEET_CRASH_AT", "Queued")];
+    let (code, log) = ended(agent_with(folder.path(), &["run"], "first.log", &crash));
+    assert_eq!(code, None, "it ended by a signal: {log}");
+    assert!(folder.path().join("run/fleet-agent/crashed-at-Queued").exists());
+    let service = agent_with(folder.path(), &["run"], "second.log", &crash);
+    let states = js.get_key_value(bucket::DEPLOYMENT_STATE.name).await.unwrap();
+    let began = Instant::now();
+    loop {
+        // There is no podman here, so a failed pull is as far as it can come.
+        let bytes = states.get("pi-1.web").await.unwrap().unwrap_or_default();
+        if String::from_utf8_lossy(&bytes).contains("Failed") {
+            break;
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "{}",
+            service.log_tail()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[test]
