@@ -36,6 +36,11 @@ async fn the_buckets_are_made_as_the_protocol_says_and_a_second_start_changes_no
             "{}",
             spec.name
         );
+        assert!(
+            config.max_consumers >= 10_000,
+            "{}: one for each device, which 2.15 does not admit by itself",
+            spec.name
+        );
         configs.push(config);
     }
     let kv = kv(&looker, bucket::DEPLOYMENTS).await;

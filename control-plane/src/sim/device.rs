@@ -32,6 +32,8 @@ const PULL_EXPIRES: Duration = Duration::from_secs(60);
 const IDLE_HEARTBEAT: Duration = Duration::from_secs(20);
 /// The server deletes the consumer of a device that is away for this long.
 const INACTIVE: Duration = Duration::from_secs(300);
+/// Attempts in a row after which a person should know.
+const WORTH_A_WARNING: u32 = 8;
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A simulated device.
@@ -79,6 +81,9 @@ impl SimDevice {
             tokio::select! {
                 ended = self.stay(&mut attempt) => {
                     tracing::debug!(device = %self.id, %ended, "session begins anew");
+                    if attempt == WORTH_A_WARNING {
+                        tracing::warn!(device = %self.id, %ended, "tried often and still not in the fleet");
+                    }
                 }
                 _ = stopped.wait_for(|stop| *stop) => break,
             }

@@ -3,7 +3,7 @@
 //! - [`connect`]: options (nkey, TLS, inbox prefix, jittered reconnect) and the state of the connection
 //! - [`setup`]: buckets and the event stream, made at start and again when they are gone
 //! - [`watch`]: one named pull consumer for each source, always polled
-//! - [`mod@write`]: compare-and-set
+//! - [`mod@write`]: writing by compare-and-set
 //!
 //! Tasks: one for each source, ended in order by [`NatsStore::close`], which deletes their consumers.
 

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{self, kv, stream};
+use async_nats::jetstream::{self, stream};
 use fleet_protocol::{event, wire};
 
 use crate::store::BucketId;
 
+/// One for each device of the largest fleet, and room.
+const MAX_CONSUMERS: i32 = 50_000;
+const TWO_MINUTES: Duration = Duration::from_secs(120);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Largest event, in bytes.
 const MAX_EVENT_BYTES: i32 = 16 * 1024;
@@ -38,7 +41,7 @@ pub async fn ensure_all(jetstream: &jetstream::Context) -> Result<(), SetupError
 /// # Errors
 /// [`SetupError`] when the server refused.
 pub async fn ensure_bucket(jetstream: &jetstream::Context, bucket: BucketId) -> Result<(), SetupError> {
-    let made = jetstream.create_or_update_key_value(bucket_config(bucket)).await;
+    let made = jetstream.create_or_update_stream(bucket_config(bucket)).await;
     made.map(drop).map_err(|source| SetupError {
         what: format!("bucket {}", bucket.name()),
         source: source.into(),
@@ -57,24 +60,39 @@ pub async fn ensure_history(jetstream: &jetstream::Context) -> Result<(), SetupE
     })
 }
 
-fn bucket_config(bucket: BucketId) -> kv::Config {
+/// The stream of a bucket, as every KV client makes it, and with room for a consumer of each device: nats-server 2.15 and
+/// newer admit 1,000 on a stream that does not say otherwise, and the library's bucket options cannot say it.
+fn bucket_config(bucket: BucketId) -> stream::Config {
     let spec = bucket.spec();
-    kv::Config {
-        bucket: spec.name.to_owned(),
-        description: spec.description.to_owned(),
-        // The server counts headers too: leave them room.
-        max_value_size: i32::try_from(wire::MAX_VALUE_BYTES + 1024).unwrap_or(i32::MAX),
-        history: spec.history,
-        max_age: spec.ttl_seconds.map(Duration::from_secs).unwrap_or_default(),
-        // -1 and not 0: the server says -1 for "no limit", and a difference would be an update at each start.
+    let max_age = spec.ttl_seconds.map(Duration::from_secs).unwrap_or_default();
+    stream::Config {
+        name: spec.stream(),
+        description: Some(spec.description.to_owned()),
+        subjects: vec![spec.subject(">")],
+        max_messages_per_subject: spec.history,
+        max_messages: -1,
         max_bytes: -1,
+        max_age,
+        // The server counts headers too: leave them room.
+        max_message_size: i32::try_from(wire::MAX_VALUE_BYTES + 1024).unwrap_or(i32::MAX),
+        max_consumers: MAX_CONSUMERS,
         storage: if spec.in_memory {
             stream::StorageType::Memory
         } else {
             stream::StorageType::File
         },
         num_replicas: 1,
-        limit_markers: spec.ttl_seconds.map(|_| MARKER_TTL),
+        discard: stream::DiscardPolicy::New,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
+        duplicate_window: if spec.ttl_seconds.is_some() {
+            max_age.min(TWO_MINUTES)
+        } else {
+            TWO_MINUTES
+        },
+        allow_message_ttl: spec.ttl_seconds.is_some(),
+        subject_delete_marker_ttl: spec.ttl_seconds.map(|_| MARKER_TTL),
         ..Default::default()
     }
 }
