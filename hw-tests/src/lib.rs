@@ -21,6 +21,7 @@
 //! What is not here: the services a device talks to (nats-server, registry, certificates) are the test bed's. Nothing of the
 //! rig is in the image: the shell is injected from outside at each boot.
 
+pub mod bench;
 pub mod boot_partition;
 pub mod console;
 pub mod demo;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use fleet_testbed::files;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// What has to hold for a bench to be met.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,6 +37,9 @@ pub struct BenchLine {
     pub met: bool,
     /// The file with every sample.
     pub samples: PathBuf,
+    /// Further figures of the same run.
+    #[serde(flatten)]
+    pub further: Map<String, Value>,
 }
 
 impl BenchLine {
@@ -63,8 +66,36 @@ impl BenchLine {
             goal: text,
             met,
             samples,
+            further: Map::new(),
         }
     }
+
+    /// Adds a further figure; one that has a limit of its own must keep it too for the goal to be met.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: f64, limit: Option<Limit>) -> Self {
+        self.further.insert(name.to_owned(), value.into());
+        if let Some(limit) = limit {
+            let (text, kept) = match limit {
+                Limit::Below(most) => (format!("{name} < {most}"), value < most),
+                Limit::Exactly(wanted) => (
+                    format!("{name} = {wanted}"),
+                    (value - wanted).abs() < f64::EPSILON,
+                ),
+            };
+            self.goal = format!("{}, {text}", self.goal);
+            self.met &= kept;
+        }
+        self
+    }
+}
+
+/// What a further figure must be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Limit {
+    /// Less than this.
+    Below(f64),
+    /// Just this.
+    Exactly(f64),
 }
 
 /// The figures of a bench.
@@ -140,6 +171,20 @@ mod tests {
         let missed = judged(6.1, None, Goal::ValueAtMost(6.0));
         assert!(!missed.met);
         assert_eq!(missed.goal, "value ≤ 6 ms");
+    }
+
+    #[test]
+    fn a_further_figure_beyond_its_limit_misses_the_goal() {
+        let line = judged(5.0, None, Goal::ValueAtMost(6.0));
+        assert!(
+            line.clone()
+                .with("cpu_percent", 0.09, Some(Limit::Below(0.1)))
+                .met
+        );
+        assert!(line.clone().with("binary_bytes", 4e6, None).met);
+        let missed = line.with("disk_bytes", 4096.0, Some(Limit::Exactly(0.0)));
+        assert!(!missed.met);
+        assert_eq!(missed.goal, "value ≤ 6 ms, disk_bytes = 0");
     }
 
     #[test]

@@ -63,10 +63,9 @@ impl FleetKv {
         let client = runtime
             .block_on(nats.connect(Some(key)))
             .map_err(KvError::Connect)?;
-        let kv = Self {
-            runtime,
-            jetstream: jetstream::new(client),
-        };
+        // The context starts a task of its own.
+        let jetstream = runtime.block_on(async { jetstream::new(client) });
+        let kv = Self { runtime, jetstream };
         kv.make_buckets()?;
         Ok(kv)
     }

@@ -1,0 +1,24 @@
+//! What the benches deploy.
+
+use fleet_protocol::{PodmanV0Score, Score};
+use serde_json::json;
+
+use crate::rig::Service;
+
+/// The port that the sample application serves on.
+pub(super) const WEB_PORT: u16 = 8080;
+
+/// The sample web application; on [`WEB_PORT`] of the device if `reachable`.
+pub(super) fn web(reachable: bool) -> Score {
+    let ports = if reachable {
+        json!([{ "host": WEB_PORT, "container": WEB_PORT }])
+    } else {
+        json!([])
+    };
+    let score = json!({
+        "image": format!("{}/sample-web:1", Service::Registry.device_address()),
+        "ports": ports,
+    });
+    let score: PodmanV0Score = serde_json::from_value(score).expect("the constant is a score");
+    Score::PodmanV0(Box::new(score))
+}
