@@ -12,11 +12,11 @@ use crate::profile::Profile;
 pub(crate) const ENTRY_TOKEN: &str = "fleet";
 
 /// Options of the kernel. `root` is named by LV path: a snapshot has the same UUID. `panic=30` also makes the initramfs
-/// reboot instead of offering a shell nobody can reach. `gpt` lets the kernel take the second partition table when a cut
-/// tore the first.
+/// reboot instead of offering a shell nobody can reach, and `fsck.repair=yes` answers the questions of `fsck` that nobody
+/// would. `gpt` lets the kernel take the second partition table when a cut tore the first.
 pub(crate) fn kernel_options(profile: Profile) -> String {
     format!(
-        "root=/dev/fleet/root rootfstype=ext4 rw {} gpt loglevel=4 panic=30 systemd.gpt_auto=no systemd.show_status=yes",
+        "root=/dev/fleet/root rootfstype=ext4 rw {} gpt loglevel=4 panic=30 fsck.repair=yes systemd.gpt_auto=no systemd.show_status=yes",
         profile.console_options()
     )
 }

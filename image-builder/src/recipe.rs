@@ -59,8 +59,10 @@ const TOOL_PACKAGES: &[&str] = &[
     "thin-provisioning-tools",
 ];
 
-/// Nobody reads manuals on a device; the copyright files stay.
+/// Nobody reads manuals on a device; the copyright files stay. Nobody answers dpkg's questions either: the device's own
+/// version of a configuration file stays.
 const DPKG_OPTIONS: &[&str] = &[
+    "force-confold",
     "path-exclude=/usr/share/doc/*",
     "path-include=/usr/share/doc/*/copyright",
     "path-exclude=/usr/share/info/*",
@@ -90,7 +92,8 @@ pub(crate) struct Recipe {
 
 impl Recipe {
     /// The root file system of devices. `hooks` is the initramfs-tools tree; it goes in before the kernel, so that the
-    /// initramfs is made once.
+    /// initramfs is made once. So do LVM's settings: the initramfs activates root by its own copy of them, and an overlay
+    /// put there later would come too late.
     pub(crate) fn device(
         profile: Profile,
         dist: &Path,
@@ -100,6 +103,7 @@ impl Recipe {
         let mut seed = Tree::default();
         seed.add_folder(hooks, "etc/initramfs-tools")?;
         seed.add_folder(&dist.join("usr/lib/sysusers.d"), "usr/lib/sysusers.d")?;
+        seed.add_folder(&dist.join("etc/lvm"), "etc/lvm")?;
         let mut packages = DEVICE_PACKAGES.to_vec();
         packages.push(profile.kernel_package());
         Ok(Self {
