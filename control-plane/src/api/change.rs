@@ -8,6 +8,7 @@ use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use fleet_protocol::bucket::PairKey;
+use fleet_protocol::deployment::name_problem;
 use fleet_protocol::event::{self, FleetEvent};
 use fleet_protocol::score::{FieldError, label_problems};
 use fleet_protocol::{Deployment, DeploymentName, wire};
@@ -127,6 +128,17 @@ fn parse_body(name: &str, body: Result<Bytes, BytesRejection>) -> Result<PutDepl
     })?;
     let mut problems = wanted.spec.problems();
     problems.extend(label_problems("labels", &wanted.labels));
+    // In the API the name is in the path, not in `metadata`.
+    problems.extend(
+        name.parse()
+            .ok()
+            .as_ref()
+            .and_then(name_problem)
+            .map(|problem| FieldError {
+                path: "name".to_owned(),
+                ..problem
+            }),
+    );
     if problems.is_empty() {
         Ok(wanted)
     } else {

@@ -267,6 +267,11 @@ async fn what_is_wrong_is_named_by_its_path() {
         (status, &error["problems"][0]["path"]),
         (StatusCode::UNPROCESSABLE_ENTITY, &json!("name"))
     );
+    let (status, error) = rig.put("/api/v0/deployments/agent", &web("lyon")).await;
+    assert_eq!(
+        (status, &error["problems"][0]["path"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("name"))
+    );
     let large = json!({ "spec": "x".repeat(super::types::MAX_BODY_BYTES) });
     assert_eq!(
         rig.put("/api/v0/deployments/web", &large).await.0,

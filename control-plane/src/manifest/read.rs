@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use fleet_protocol::DeploymentSpec;
+use fleet_protocol::deployment::name_problem;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -199,6 +200,7 @@ impl Source<'_> {
             "metadata.labels",
             &document.metadata.labels,
         ));
+        problems.extend(name_problem(&document.metadata.name));
         if !problems.is_empty() {
             let errors = problems
                 .iter()

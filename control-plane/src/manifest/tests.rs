@@ -67,6 +67,11 @@ fn an_unknown_field_is_shown_with_the_nearest_known_one() {
 }
 
 #[test]
+fn a_name_of_the_platform_is_refused_at_its_line() {
+    insta::assert_snapshot!(errors_of(&with("name: web", "name: agent")));
+}
+
+#[test]
 fn an_unknown_field_of_the_document_is_shown() {
     insta::assert_snapshot!(errors_of(&format!("{GOOD}selector: {{}}\n")));
 }

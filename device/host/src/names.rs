@@ -6,12 +6,10 @@
 use std::fmt;
 
 use fleet_protocol::DeploymentName;
+use fleet_protocol::deployment::RESERVED_NAMES;
 
 /// What every name of ours begins with.
 pub(crate) const PREFIX: &str = "fleet-";
-
-/// Deployments that cannot be: their unit would replace one of the platform's own.
-const RESERVED: [&str; 1] = ["agent"];
 
 /// Why a text is not one of our names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +62,7 @@ impl UnitName {
     /// # Errors
     /// [`NameError::Reserved`] when that is a unit of the platform.
     pub fn of(deployment: &DeploymentName) -> Result<Self, NameError> {
-        if RESERVED.contains(&deployment.as_str()) {
+        if RESERVED_NAMES.contains(&deployment.as_str()) {
             return Err(NameError::Reserved(deployment.as_str().to_owned()));
         }
         Ok(Self(format!("{PREFIX}{deployment}.service")))

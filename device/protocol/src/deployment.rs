@@ -5,8 +5,25 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DeploymentName, DeviceId};
-use crate::score::{FieldError, Score};
+use crate::score::{FieldError, Score, label_problems};
 use crate::wire::versioned;
+
+/// Names that no deployment may have: on a device it becomes the unit `fleet-<name>.service`, and these units are the
+/// platform's own.
+pub const RESERVED_NAMES: [&str; 3] = ["agent", "first-boot", "hostd"];
+
+/// What is wrong with a deployment's name beyond its form. The path starts at `metadata`.
+#[must_use]
+pub fn name_problem(name: &DeploymentName) -> Option<FieldError> {
+    let reserved = RESERVED_NAMES.contains(&name.as_str());
+    reserved.then(|| {
+        let problem = format!(
+            "is {name:?}, which names a unit of the platform itself: choose another name",
+            name = name.as_str()
+        );
+        FieldError::new("metadata.name", problem)
+    })
+}
 
 /// A deployment as it lies in `deployments`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,19 +98,23 @@ impl Selector {
     }
 
     fn problems(&self) -> Vec<FieldError> {
+        let mut problems = label_problems("selector.labels", &self.labels);
+        problems.extend(self.shape_problem());
+        problems
+    }
+
+    fn shape_problem(&self) -> Option<FieldError> {
         let given = !self.labels.is_empty() || !self.devices.is_empty();
         match (self.all, given) {
-            (false, false) => vec![FieldError::new(
+            (false, false) => Some(FieldError::new(
                 "selector",
                 "selects nothing: give labels, devices, or `all: true` for the whole fleet",
-            )],
-            (true, true) => {
-                vec![FieldError::new(
-                    "selector",
-                    "has `all: true` beside labels or devices: give one of them",
-                )]
-            }
-            _ => Vec::new(),
+            )),
+            (true, true) => Some(FieldError::new(
+                "selector",
+                "has `all: true` beside labels or devices: give one of them",
+            )),
+            _ => None,
         }
     }
 }
@@ -127,6 +148,19 @@ mod tests {
         assert!(selector(r#"{"devices":["pi-1"]}"#).selects(&pi1, &labels));
         assert!(!selector(r#"{"devices":["pi-1"],"labels":{"site":"lyon"}}"#).selects(&pi2, &labels));
         assert!(selector(r#"{"all":true}"#).selects(&pi2, &BTreeMap::new()));
+    }
+
+    #[test]
+    fn a_label_that_no_device_could_carry_is_refused() {
+        let problems = selector(r#"{"labels":{"si te":"lyon"}}"#).problems();
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].path, "selector.labels.si te");
+    }
+
+    #[test]
+    fn a_name_of_the_platform_is_refused() {
+        assert!(name_problem(&"agent".parse().unwrap()).is_some());
+        assert!(name_problem(&"agent-2".parse().unwrap()).is_none());
     }
 
     #[test]
