@@ -17,7 +17,7 @@ use crate::tools::Tools;
 use crate::{folders, process};
 
 /// Raised when the rig changes in a way that makes older prepared devices useless and that no other input shows.
-const RIG_VERSION: &str = "1";
+const RIG_VERSION: &str = "2";
 const DISK: &str = "disk.qcow2";
 const MEMORY: &str = "memory";
 /// Present when the folder is complete; its time is that of the last use.
