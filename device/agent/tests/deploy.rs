@@ -30,7 +30,8 @@ async fn a_deployment_is_pulled_started_and_reported_with_each_phase() {
         );
         assert!(running.digest.unwrap().starts_with("sha256:"));
         assert!(scene.world.running_image(&unit()).unwrap().contains("@sha256:"));
-        assert_eq!(scene.calls("units.reload"), 1);
+        assert_eq!(scene.calls("units.take_up"), 1);
+        assert_eq!(scene.calls("units.reload"), 0, "a new unit needs none");
     })
     .await;
 }

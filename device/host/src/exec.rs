@@ -26,6 +26,8 @@ pub enum Tool {
     Podman,
     /// journalctl(1).
     Journalctl,
+    /// Podman's generator for systemd user units, by the name that makes it one: generator(7).
+    QuadletGenerator,
 }
 
 impl Tool {
@@ -35,7 +37,16 @@ impl Tool {
         match self {
             Self::Podman => "podman",
             Self::Journalctl => "journalctl",
+            Self::QuadletGenerator => "podman-user-generator",
         }
+    }
+
+    fn path(self, environment: &Environment) -> PathBuf {
+        let folder = match self {
+            Self::Podman | Self::Journalctl => &environment.tools,
+            Self::QuadletGenerator => &environment.generators,
+        };
+        folder.join(self.name())
     }
 }
 
@@ -50,6 +61,8 @@ pub struct Environment {
     pub session_bus: String,
     /// Folder of the tools: `/usr/bin`. Tests put fakes elsewhere.
     pub tools: PathBuf,
+    /// Folder of systemd's user generators: `/usr/lib/systemd/user-generators`. Tests put fakes elsewhere.
+    pub generators: PathBuf,
 }
 
 /// Why the agent's own environment is not enough.
@@ -79,6 +92,7 @@ impl Environment {
             runtime_dir,
             session_bus,
             tools: "/usr/bin".into(),
+            generators: "/usr/lib/systemd/user-generators".into(),
         })
     }
 
@@ -228,7 +242,7 @@ pub async fn run_watched(
     reason = "this is the one place that starts processes"
 )]
 fn start(environment: &Environment, tool: Tool, args: &[&str]) -> std::io::Result<tokio::process::Child> {
-    tokio::process::Command::new(environment.tools.join(tool.name()))
+    tokio::process::Command::new(tool.path(environment))
         .args(args)
         .env_clear()
         .envs(environment.variables())

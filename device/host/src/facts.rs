@@ -214,6 +214,7 @@ mod tests {
             runtime_dir: "/".into(),
             session_bus: String::new(),
             tools: "/nonexistent".into(),
+            generators: "/nonexistent".into(),
         };
         let facts = LinuxFacts::new(environment, "/");
         let identity = facts.identity().await.unwrap();

@@ -23,6 +23,7 @@ pub(crate) fn podman(script: &str) -> (TempDir, Environment) {
         runtime_dir: dir.path().join("run"),
         session_bus: "unix:path=/nowhere".into(),
         tools: dir.path().into(),
+        generators: dir.path().into(),
     };
     (dir, environment)
 }

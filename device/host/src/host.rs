@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::exec::Environment;
 use crate::{
-    Clock, DeviceFacts, FileLedger, Images, Journal, Ledger, Leftovers, LinuxFacts, PodmanImages,
+    Clock, DeviceFacts, FileLedger, Generator, Images, Journal, Ledger, Leftovers, LinuxFacts, PodmanImages,
     PodmanLeftovers, QuadletDir, Supervisor, SystemClock, SystemdSupervisor, UnitFiles, Units, UserJournal,
     UserUnits,
 };
@@ -93,7 +93,8 @@ impl Device {
     #[must_use]
     pub fn new(places: &Places, environment: &Environment) -> Self {
         Self {
-            units: UserUnits::new(environment.session_bus.clone()),
+            units: UserUnits::new(environment.session_bus.clone())
+                .with_generator(Generator::new(environment.clone())),
             unit_files: QuadletDir::new(&places.quadlet),
             images: PodmanImages::new(environment.clone(), &places.data),
             leftovers: PodmanLeftovers::new(environment.clone()),

@@ -60,7 +60,9 @@ pub use leftovers::{Leftovers, LeftoversError, PodmanLeftovers, Remains};
 pub use names::{Digest, InvocationId, NameError, UnitFileName, UnitName, container_name, volume_name};
 pub use supervisor::{Supervisor, SystemdSupervisor};
 pub use unit_files::{QuadletDir, UnitFiles, UnitFilesError};
-pub use units::{ActiveState, LoadState, Started, UnitFacts, Units, UnitsError, UserUnits};
+pub use units::{
+    ActiveState, Generator, LoadState, Started, TakenUp, UnitFacts, Units, UnitsError, UserUnits,
+};
 
 /// What an idempotent write did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

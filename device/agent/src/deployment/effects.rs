@@ -135,14 +135,14 @@ impl<H: Host> Place<H> {
             .map_err(|error| failures::of_files(&error))?;
         let of_units = |error: UnitsError| failures::of_units(&error, &[]);
         self.shared.watch(&self.unit, true).await;
-        if changed.is_changed() || !loaded {
-            self.units().reload().await.map_err(of_units)?;
-        }
-        let mut facts = self.units().facts(&self.unit).await.map_err(of_units)?;
-        if facts.load_state != LoadState::Loaded && !changed.is_changed() && loaded {
-            self.units().reload().await.map_err(of_units)?;
-            facts = self.units().facts(&self.unit).await.map_err(of_units)?;
-        }
+        let known = match loaded && !changed.is_changed() {
+            true => Some(self.units().facts(&self.unit).await.map_err(of_units)?),
+            false => None,
+        };
+        let facts = match known.filter(|facts| facts.load_state == LoadState::Loaded) {
+            Some(facts) => facts,
+            None => self.take_up().await.map_err(of_units)?,
+        };
         match facts.load_state {
             LoadState::Loaded => Ok((changed, facts)),
             LoadState::NotFound => Err(of_units(UnitsError::NoSuchUnit(self.unit.clone()))),
@@ -152,6 +152,14 @@ impl<H: Host> Place<H> {
                 Retry::Seldom,
             )),
         }
+    }
+
+    async fn take_up(&self) -> Result<UnitFacts, UnitsError> {
+        let taken = self.units().take_up(&self.unit).await?;
+        if let Some(why) = taken.detour {
+            tracing::warn!("{} took a reload of systemd: {why}", self.unit);
+        }
+        Ok(taken.facts)
     }
 
     /// Writes the one file that a deployment has, and removes others of its name.
@@ -321,16 +329,15 @@ impl<H: Host> Place<H> {
             .await
             .map_err(of_units)?;
         let files = self.shared.host.unit_files();
-        let mut changed = false;
         for file in files.list().await.map_err(of_files)? {
             if file.deployment() == self.name {
-                changed |= files.remove(&file).await.map_err(of_files)?.is_changed();
+                // Whether it was there says nothing: an agent that was killed may have removed it just now.
+                let _ = files.remove(&file).await.map_err(of_files)?;
             }
         }
-        if changed {
-            self.units().reload().await.map_err(of_units)?;
-        }
+        // First, since systemd keeps what failed.
         self.units().reset_failed(&self.unit).await.map_err(of_units)?;
+        self.units().let_go(&self.unit).await.map_err(of_units)?;
         self.shared.watch(&self.unit, false).await;
         let leftovers = self.shared.host.leftovers();
         let remains = leftovers

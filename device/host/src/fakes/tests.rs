@@ -6,7 +6,9 @@ use fleet_protocol::DeploymentName;
 use fleet_protocol::score::{ImageRef, PodmanV0Score};
 
 use super::*;
-use crate::{Changed, Host, Images, Ledger, Reading, Shelf, UnitFiles, UnitName, Units, UnitsError, quadlet};
+use crate::{
+    Changed, Host, Images, Ledger, LoadState, Reading, Shelf, UnitFiles, UnitName, Units, UnitsError, quadlet,
+};
 
 const WITHIN: Duration = Duration::from_secs(5);
 const IMAGE: &str = "10.0.2.100:5000/web:1";
@@ -121,4 +123,35 @@ async fn a_container_that_never_gets_ready_takes_the_whole_deadline() {
     let error = deploy(&world.device()).await.unwrap_err();
     assert!(matches!(error, UnitsError::Deadline { .. }), "{error}");
     assert_eq!(begun.elapsed(), WITHIN);
+}
+
+#[tokio::test]
+async fn a_new_unit_needs_no_reload_a_known_one_does_and_one_that_a_reload_saw_is_let_go_by_another() {
+    let world = World::new();
+    world.registry_holds(IMAGE, 1);
+    let device = world.device();
+    let file = rendered();
+    let reloads = || {
+        world
+            .calls()
+            .iter()
+            .filter(|call| *call == "units.reload")
+            .count()
+    };
+    let taken = device.units().take_up(&file.unit).await.unwrap();
+    assert_eq!((taken.facts.load_state, reloads()), (LoadState::NotFound, 1));
+    let _ = device.unit_files().write(&file.file, &file.text).await.unwrap();
+    let taken = device.units().take_up(&file.unit).await.unwrap();
+    assert_eq!((taken.facts.load_state, reloads()), (LoadState::Loaded, 1));
+    let _ = device.unit_files().remove(&file.file).await.unwrap();
+    device.units().let_go(&file.unit).await.unwrap();
+    assert_eq!(reloads(), 1);
+    let _ = device.unit_files().write(&file.file, &file.text).await.unwrap();
+    device.units().reload().await.unwrap();
+    device.units().take_up(&file.unit).await.unwrap();
+    let _ = device.unit_files().remove(&file.file).await.unwrap();
+    device.units().let_go(&file.unit).await.unwrap();
+    assert_eq!(reloads(), 4);
+    let facts = device.units().facts(&file.unit).await.unwrap();
+    assert_eq!(facts.load_state, LoadState::NotFound);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::world::{Behaviour, Denied, State, World};
 use crate::names::{UnitName, container_name, volume_name};
-use crate::units::{ActiveState, LoadState, Started, UnitFacts, Units, UnitsError};
+use crate::units::{ActiveState, LoadState, Started, TakenUp, UnitFacts, Units, UnitsError};
 
 /// The fake of [`crate::UserUnits`].
 #[derive(Debug, Clone)]
@@ -64,6 +64,26 @@ impl Units for UserUnits {
         self.0.call("units.reload", "").map_err(denied("Reload"))?;
         self.0.state.borrow_mut().load();
         Ok(())
+    }
+
+    async fn take_up(&self, unit: &UnitName) -> Result<TakenUp, UnitsError> {
+        self.0
+            .call("units.take_up", unit.as_str())
+            .map_err(denied("GetAll"))?;
+        let alone = self.0.state.borrow_mut().load_new(unit);
+        if !alone {
+            self.reload().await?;
+        }
+        let facts = self.0.state.borrow().facts(unit);
+        Ok(TakenUp { facts, detour: None })
+    }
+
+    async fn let_go(&self, unit: &UnitName) -> Result<(), UnitsError> {
+        self.0
+            .call("units.let_go", unit.as_str())
+            .map_err(denied("GetAll"))?;
+        let alone = self.0.state.borrow_mut().unload(unit);
+        if alone { Ok(()) } else { self.reload().await }
     }
 
     async fn start(&self, unit: &UnitName, within: Duration) -> Result<Started, UnitsError> {

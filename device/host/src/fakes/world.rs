@@ -50,6 +50,8 @@ pub(super) struct State {
     pub(super) volumes: BTreeSet<String>,
     // Lost with the power.
     pub(super) loaded: BTreeMap<UnitName, String>,
+    /// Wanted by `default.target`, which keeps them in systemd's memory: those that a reload or the boot has seen.
+    pub(super) linked: BTreeSet<UnitName>,
     pub(super) units: BTreeMap<UnitName, UnitFacts>,
     pub(super) containers: BTreeSet<String>,
     pub(super) watched: BTreeSet<UnitName>,
@@ -225,6 +227,7 @@ impl World {
             state.boots += 1;
             state.monotonic = Duration::ZERO;
             state.loaded.clear();
+            state.linked.clear();
             state.units.clear();
             state.containers.clear();
             state.watched.clear();
@@ -394,6 +397,30 @@ impl State {
             .iter()
             .filter_map(|(file, text)| Some((UnitName::of(&file.deployment()).ok()?, text.clone())))
             .collect();
+        self.linked = self.loaded.keys().cloned().collect();
+    }
+
+    /// Loads one unit that is not loaded; whether that could be done.
+    pub(super) fn load_new(&mut self, unit: &UnitName) -> bool {
+        if self.loaded.contains_key(unit) {
+            return false;
+        }
+        let mut files = self.files.iter();
+        let Some((_, text)) = files.find(|(file, _)| file.deployment() == unit.deployment()) else {
+            return false;
+        };
+        self.loaded.insert(unit.clone(), text.clone());
+        true
+    }
+
+    /// Drops one unit that is down and that nothing links to; whether it is gone.
+    pub(super) fn unload(&mut self, unit: &UnitName) -> bool {
+        let up = self.units.get(unit).is_some_and(|facts| !facts.is_down());
+        if up || self.linked.contains(unit) {
+            return false;
+        }
+        self.loaded.remove(unit);
+        true
     }
 
     pub(super) fn next_run(&mut self) -> InvocationId {

@@ -13,6 +13,16 @@ pub struct Started {
     pub fresh: bool,
 }
 
+/// A unit whose file systemd was made to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenUp {
+    /// What systemd knows about it now.
+    pub facts: UnitFacts,
+    /// Why it took a reload although systemd did not hold the unit before: something to look into, since it
+    /// costs time, and nothing to fail for.
+    pub detour: Option<String>,
+}
+
 /// Whether systemd has the unit's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LoadState {

@@ -3,10 +3,12 @@
 mod bus;
 mod error;
 mod facts;
+mod generator;
 mod systemd;
 
 pub use error::UnitsError;
-pub use facts::{ActiveState, LoadState, Started, UnitFacts};
+pub use facts::{ActiveState, LoadState, Started, TakenUp, UnitFacts};
+pub use generator::Generator;
 pub use systemd::UserUnits;
 
 use std::collections::BTreeSet;
@@ -24,6 +26,20 @@ pub trait Units {
     /// # Errors
     /// [`UnitsError`] when there is no bus, or systemd refuses.
     async fn reload(&self) -> Result<(), UnitsError>;
+
+    /// Makes systemd know a unit whose file was just written. One that systemd holds already, or that cannot be
+    /// taken up alone, costs a reload, which is always right; so no caller depends on which way it went.
+    ///
+    /// # Errors
+    /// [`UnitsError`], as with [`Units::reload`]. That systemd has no such unit afterwards is in the facts.
+    async fn take_up(&self, unit: &UnitName) -> Result<TakenUp, UnitsError>;
+
+    /// Makes systemd forget a unit that is down and whose file was just removed. Costs a reload only when systemd
+    /// holds on to it.
+    ///
+    /// # Errors
+    /// [`UnitsError`], as with [`Units::reload`].
+    async fn let_go(&self, unit: &UnitName) -> Result<(), UnitsError>;
 
     /// Starts a unit and waits until it has started, or failed to.
     ///

@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use zbus::{OwnedObjectPath, Variant};
 
 use super::bus::{Link, PROPERTIES, SYSTEMD, Shared, Waiting, unit_path};
-use super::{ActiveState, LoadState, Started, UnitFacts, Units, UnitsError};
+use super::generator::GeneratorError;
+use super::{ActiveState, Generator, LoadState, Started, TakenUp, UnitFacts, Units, UnitsError};
 use crate::names::{InvocationId, UnitName};
 
 /// First pause between two polls of a job; doubled up to [`LONGEST_PAUSE`].
@@ -28,6 +29,7 @@ pub struct UserUnits {
     address: String,
     shared: Arc<Shared>,
     link: RefCell<Option<Rc<Link>>>,
+    generator: Option<Generator>,
 }
 
 impl UserUnits {
@@ -39,7 +41,15 @@ impl UserUnits {
             address: address.into(),
             shared: Arc::default(),
             link: RefCell::new(None),
+            generator: None,
         }
+    }
+
+    /// With a generator, new units need no reload of systemd.
+    #[must_use]
+    pub fn with_generator(mut self, generator: Generator) -> Self {
+        self.generator = Some(generator);
+        self
     }
 
     /// The live connection, if there is one.
@@ -175,11 +185,37 @@ impl UserUnits {
         })
     }
 
+    /// Takes up a unit that systemd does not hold. `Err` says why that needs a reload after all.
+    async fn take_up_alone(&self, unit: &UnitName) -> Result<Result<UnitFacts, String>, UnitsError> {
+        let Some(generator) = &self.generator else {
+            return Ok(Err("there is no generator".to_owned()));
+        };
+        if let Err(error) = generator.place(unit).await {
+            return Ok(Err(words(&error)));
+        }
+        let facts = self.facts(unit).await?;
+        Ok(match facts.load_state {
+            LoadState::Loaded => Ok(facts),
+            LoadState::NotFound => Err(format!("systemd does not find {unit} where it was put")),
+            LoadState::Unusable(word) => {
+                Err(format!("systemd cannot use {unit} as it was generated ({word})"))
+            }
+        })
+    }
+
     async fn properties(&self, path: &str, interface: &'static str) -> Result<zbus::Message, UnitsError> {
         self.link()
             .await?
             .call(SYSTEMD, path, PROPERTIES, "GetAll", &interface)
             .await
+    }
+}
+
+/// An error and its source in one line.
+fn words(error: &GeneratorError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }
 
@@ -196,6 +232,32 @@ fn missing(error: UnitsError, unit: &UnitName) -> UnitsError {
 impl Units for UserUnits {
     async fn reload(&self) -> Result<(), UnitsError> {
         self.link().await?.manager("Reload", &()).await.map(|_| ())
+    }
+
+    async fn take_up(&self, unit: &UnitName) -> Result<TakenUp, UnitsError> {
+        let mut detour = None;
+        if self.facts(unit).await?.load_state == LoadState::NotFound {
+            match self.take_up_alone(unit).await? {
+                Ok(facts) => return Ok(TakenUp { facts, detour }),
+                Err(why) => detour = Some(why),
+            }
+        }
+        self.reload().await?;
+        let facts = self.facts(unit).await?;
+        Ok(TakenUp { facts, detour })
+    }
+
+    async fn let_go(&self, unit: &UnitName) -> Result<(), UnitsError> {
+        let withdrawn = match &self.generator {
+            Some(generator) => generator.withdraw(unit).is_ok(),
+            None => false,
+        };
+        // A link of `default.target` keeps it in memory, and what is there in place of a file that would not go is
+        // read again: both end with a reload.
+        if withdrawn && self.facts(unit).await?.load_state == LoadState::NotFound {
+            return Ok(());
+        }
+        self.reload().await
     }
 
     async fn start(&self, unit: &UnitName, within: Duration) -> Result<Started, UnitsError> {

@@ -1,11 +1,13 @@
 //! A private D-Bus with a systemd of our own on it, which can lose signals, stall and refuse.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use zbus::{Connection, OwnedObjectPath, interface};
 
@@ -40,6 +42,53 @@ pub(crate) struct Script {
     pub(crate) invocation: u8,
     pub(crate) jobs: u32,
     pub(crate) calls: Vec<String>,
+    /// With a disk, a unit that is not known is looked for there, as systemd does it.
+    pub(crate) disk: Option<Disk>,
+}
+
+/// The runtime folder, and what systemd remembers of it: names of units, for as long as the time of its folder `user`
+/// stays the same. The time of `generator` does not count (seen with systemd 257).
+#[derive(Debug)]
+pub(crate) struct Disk {
+    runtime: PathBuf,
+    seen_at: Option<SystemTime>,
+    found: bool,
+}
+
+impl Disk {
+    pub(crate) fn new(runtime: &Path) -> Self {
+        let mut disk = Self {
+            runtime: runtime.to_owned(),
+            seen_at: None,
+            found: false,
+        };
+        disk.read();
+        disk
+    }
+
+    fn time(&self) -> Option<SystemTime> {
+        std::fs::metadata(self.runtime.join("systemd/user"))
+            .and_then(|folder| folder.modified())
+            .ok()
+    }
+
+    fn read(&mut self) {
+        self.seen_at = self.time();
+        self.found = self.runtime.join("systemd/generator/fleet-web.service").exists();
+    }
+
+    fn find(&mut self) -> bool {
+        if self.time() != self.seen_at {
+            self.read();
+        }
+        self.found
+    }
+}
+
+impl Script {
+    fn finds(&mut self) -> bool {
+        self.known || self.disk.as_mut().is_some_and(Disk::find)
+    }
 }
 
 impl Default for Script {
@@ -56,6 +105,7 @@ impl Default for Script {
             invocation: 0,
             jobs: 0,
             calls: Vec::new(),
+            disk: None,
         }
     }
 }
@@ -200,7 +250,7 @@ impl Manager {
         let (id, takes) = {
             let mut script = self.0.lock().unwrap();
             script.calls.push(format!("{call} {unit}"));
-            if !script.known {
+            if !script.finds() {
                 return Err(Refusal::NoSuchUnit(format!("Unit {unit} not loaded.")));
             }
             script.jobs += 1;
@@ -264,7 +314,12 @@ impl Manager {
     }
 
     fn reload(&self) {
-        self.0.lock().unwrap().calls.push("Reload".to_owned());
+        let mut script = self.0.lock().unwrap();
+        script.calls.push("Reload".to_owned());
+        if let Some(disk) = &mut script.disk {
+            disk.read();
+            script.known = disk.found;
+        }
     }
 
     async fn start_unit(
@@ -320,7 +375,7 @@ struct Unit(Shared);
 impl Unit {
     #[zbus(property)]
     fn load_state(&self) -> &'static str {
-        if self.0.lock().unwrap().known {
+        if self.0.lock().unwrap().finds() {
             "loaded"
         } else {
             "not-found"

@@ -1,0 +1,142 @@
+//! Podman's generator, run for one unit beside systemd: what a reload of systemd would make of a file that was
+//! just written, at the place where a reload would put it, for a small part of a reload's time.
+//!
+//! systemd reads a unit that it does not hold in memory from disk when somebody asks for it, but remembers which
+//! units the disk has for as long as no folder of its search path changes. Its own `generator` folder does not
+//! count there (`lookup_paths_mtime_exclude` in systemd), so [`Generator`] also touches one that does.
+//!
+//! Nothing here is durable: all of it is in the runtime folder, which is memory, and a boot or a reload makes
+//! it anew from the Quadlet files. A crash at any point leaves a file that the next reload replaces by an
+//! equal one, or a stray folder that the next run for this unit removes.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::exec::{Environment, ExecError, Tool, run};
+use crate::names::UnitName;
+
+/// Longest time for the generator; it reads some small files.
+const WITHIN: Duration = Duration::from_secs(20);
+/// systemd compares times of folders in microseconds.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Why a unit could not be made known without a reload. A reload is always as good.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GeneratorError {
+    /// The generator is missing or refuses some file, which need not be this unit's.
+    #[error("the generator failed")]
+    Run(#[source] ExecError),
+    /// It made nothing for this unit, or a folder is not as expected.
+    #[error("cannot {operation} {path}", path = path.display())]
+    Files {
+        /// A verb.
+        operation: &'static str,
+        /// File or folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> GeneratorError {
+    let path = path.to_owned();
+    move |source| GeneratorError::Files {
+        operation,
+        path,
+        source,
+    }
+}
+
+/// Podman's generator, run for one unit beside systemd.
+#[derive(Debug, Clone)]
+pub struct Generator {
+    environment: Environment,
+}
+
+impl Generator {
+    /// Runs nothing yet.
+    #[must_use]
+    pub fn new(environment: Environment) -> Self {
+        Self { environment }
+    }
+
+    /// systemd's own folder in the runtime folder.
+    fn systemd(&self) -> PathBuf {
+        self.environment.runtime_dir.join("systemd")
+    }
+
+    fn generated(&self, unit: &UnitName) -> PathBuf {
+        self.systemd().join("generator").join(unit.as_str())
+    }
+
+    /// Generates the unit and puts it where systemd finds it. Only this one file: links that make
+    /// `default.target` want it count at a boot, and each boot makes them.
+    pub(super) async fn place(&self, unit: &UnitName) -> Result<(), GeneratorError> {
+        let folder = Staging::make(&self.environment.runtime_dir, unit)?;
+        let path = folder.0.to_string_lossy();
+        // generator(7): three folders of different precedence. Quadlet uses the first.
+        let args = [path.as_ref(); 3];
+        run(&self.environment, Tool::QuadletGenerator, &args, WITHIN)
+            .await
+            .map_err(GeneratorError::Run)?;
+        let (from, to) = (folder.0.join(unit.as_str()), self.generated(unit));
+        make_folder(&self.systemd().join("generator"))?;
+        std::fs::rename(&from, &to).map_err(failed("place", &to))?;
+        self.ring()
+    }
+
+    /// Takes away what [`Generator::place`], a reload or the boot put there.
+    pub(super) fn withdraw(&self, unit: &UnitName) -> Result<(), GeneratorError> {
+        let path = self.generated(unit);
+        match std::fs::remove_file(&path) {
+            Ok(()) => self.ring(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed("remove", &path)(error)),
+        }
+    }
+
+    /// Has systemd look at its folders anew at the next unit it does not hold. Without an await, so that two of
+    /// these cannot set the same time.
+    fn ring(&self) -> Result<(), GeneratorError> {
+        let path = self.systemd().join("user");
+        make_folder(&path)?;
+        let touch = || {
+            let folder = File::open(&path)?;
+            folder.set_modified(folder.metadata()?.modified()? + TICK)
+        };
+        touch().map_err(failed("touch", &path))
+    }
+}
+
+/// Makes one folder; the one above it is systemd's and must be there.
+fn make_folder(path: &Path) -> Result<(), GeneratorError> {
+    match DirBuilder::new().mode(0o755).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed("make", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// A folder for one run of the generator, on the file system of systemd's own. Goes when it is dropped.
+struct Staging(PathBuf);
+
+impl Staging {
+    fn make(runtime: &Path, unit: &UnitName) -> Result<Self, GeneratorError> {
+        let path = runtime.join("fleet-agent/generated").join(unit.as_str());
+        // A killed agent may have left one.
+        let _ = std::fs::remove_dir_all(&path);
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        made.map_err(failed("make", &path))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // What stays is in memory, and goes with the next run for this unit.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
