@@ -68,7 +68,7 @@ impl fmt::Display for Refusal {
 pub fn read_identity(bytes: &[u8]) -> Result<Identity, Refusal> {
     let text = text_of(bytes)?;
     let mut enrolment: Enrolment =
-        toml::from_str(text).map_err(|error| Refusal::at(text, error.span(), error.message().to_owned()))?;
+        toml::from_str(text).map_err(|error| Refusal::at(text, error.span(), reason(text, &error)))?;
     let field =
         |path: &str, problem: &str| Refusal::at(text, locate(text, path), format!("`{path}` {problem}"));
     if let Some(problem) = enrolment.problems().first() {
@@ -90,6 +90,32 @@ pub fn read_identity(bytes: &[u8]) -> Result<Identity, Refusal> {
         seed,
         ca,
     })
+}
+
+/// TOML's own words, with the remedy for the most frequent slip: of a word without quotes TOML only says which boolean or number
+/// it would have taken.
+fn reason(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message();
+    let start = error.span().map_or(0, |span| span.start);
+    if has_bare_word(line_at(text, start)) {
+        format!("{message}; put the value in quotes if it is a text")
+    } else {
+        message.to_owned()
+    }
+}
+
+fn line_at(text: &str, offset: usize) -> &str {
+    let (before, after) = text.split_at_checked(offset).unwrap_or((text, ""));
+    let start = before.rfind('\n').map_or(0, |end| end + 1);
+    let end = after.find('\n').map_or(text.len(), |end| offset + end);
+    text.get(start..end).unwrap_or_default()
+}
+
+/// Whether the line gives a key a value that begins like a word, and is none of the words that TOML knows.
+fn has_bare_word(line: &str) -> bool {
+    let value = line.split_once('=').map_or("", |(_, value)| value.trim());
+    let known = ["true", "false", "inf", "nan"];
+    value.starts_with(|first: char| first.is_alphabetic()) && !known.contains(&value)
 }
 
 /// Editors on other systems save in ways of their own: a byte-order mark is skipped, UTF-16 is named.
@@ -202,6 +228,24 @@ pub(crate) mod tests {
     fn byte_order_mark_and_windows_line_ends_are_taken() {
         let text = format!("\u{feff}{}", fleet_toml("a", &seed()).replace('\n', "\r\n"));
         read_identity(text.as_bytes()).expect("an identity");
+    }
+
+    #[test]
+    fn a_text_without_quotes_is_refused_with_the_remedy() {
+        let good = fleet_toml("a", &seed());
+        let remedy = "put the value in quotes";
+        for (quoted, bare) in [
+            ("\"tls://nats.example.com:4222\"", "tls://oops"),
+            ("\"tls://nats.example.com:4222\"", "nats.example.com"),
+            ("\"lyon\"", "lyon"),
+            ("device_id = \"a\"", "device_id = first"),
+        ] {
+            let said = refused(&good.replace(quoted, bare));
+            assert!(said.contains(remedy) && said.contains("line "), "{said}");
+            assert!(!said.contains("oops"), "it never quotes the file: {said}");
+        }
+        let other = refused(&good.replace("insecure = true", "insecure = 1"));
+        assert!(!other.contains(remedy), "{other}");
     }
 
     #[test]
