@@ -215,6 +215,23 @@ impl FleetKv {
         })
     }
 
+    /// The names of the consumers on a bucket's stream.
+    pub fn consumer_names(&self, bucket: &Bucket) -> Result<Vec<String>, KvError> {
+        let stream = bucket.stream();
+        self.runtime.block_on(async {
+            let stream_of = self
+                .jetstream
+                .get_stream(&stream)
+                .await
+                .map_err(failed("look at", &stream))?;
+            let names = stream_of.consumer_names().collect::<Vec<_>>().await;
+            names
+                .into_iter()
+                .collect::<Result<_, _>>()
+                .map_err(failed("look at", &stream))
+        })
+    }
+
     fn watch_once<T>(
         &self,
         key: &str,

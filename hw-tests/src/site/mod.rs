@@ -6,6 +6,7 @@
 
 mod keys;
 mod kv;
+mod trial;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::rig::Service;
 
 pub use keys::SiteKeys;
 pub use kv::{FleetKv, KvError};
+pub use trial::{Trial, score, web};
 
 /// The device of every site.
 pub const DEVICE: &str = "virtual-1";
