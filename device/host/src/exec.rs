@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use crate::pause;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
@@ -209,6 +210,9 @@ pub async fn run_watched(
         status,
         stderr: String::from_utf8_lossy(stderr).into_owned(),
     };
+    if tool == Tool::Podman {
+        pause::forget_dead(environment);
+    }
     let mut child =
         start(environment, tool, args).map_err(|error| failed(ExecStatus::NotStarted(error), b""))?;
     let mut group = Group::of(&child);

@@ -38,6 +38,7 @@ mod journal;
 mod ledger;
 mod leftovers;
 mod names;
+mod pause;
 mod supervisor;
 mod unit_files;
 mod units;
