@@ -368,3 +368,20 @@ async fn idle_writes_nothing_and_asks_nothing() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_record_that_a_full_disk_refused_is_written_once_there_is_room() {
+    scene(async |mut scene| {
+        // The first record of a deployment is that of what to run, the second that of its first phase.
+        scene.world.fail_nth("ledger.write", 1);
+        scene.world.fail_nth("ledger.write", 2);
+        scene.start();
+        scene.ask_for(desired(1, IMAGE)).await;
+        scene.until_running(1).await;
+        assert_eq!(scene.world.fired().len(), 2, "{:?}", scene.world.fired());
+        for shelf in Shelf::ALL {
+            assert!(scene.world.record(shelf, &web()).is_some(), "{shelf:?}");
+        }
+    })
+    .await;
+}

@@ -51,6 +51,15 @@ pub(crate) struct Task<H> {
     /// Hash of the specification whose files this process had systemd load.
     loaded: Option<String>,
     look_again: bool,
+    /// What could not be written is written with the next step.
+    unsaved: Unsaved,
+}
+
+/// Which files do not hold what they ought to, since the disk refused.
+#[derive(Default)]
+struct Unsaved {
+    record: bool,
+    state: bool,
 }
 
 /// What a wake-up of the task brought.
@@ -83,6 +92,7 @@ impl<H: Host + 'static> Task<H> {
             unit_timer: None,
             loaded: None,
             look_again: false,
+            unsaved: Unsaved::default(),
         })
     }
 
@@ -210,10 +220,12 @@ impl<H: Host + 'static> Task<H> {
         self.take(fact).await;
     }
 
-    async fn write_record(&self) {
+    async fn write_record(&mut self) {
+        self.unsaved.record = false;
         let Some(record) = &self.record else { return };
         let (ledger, name) = (self.place.shared.host.ledger(), &self.place.name);
         let written = ledger.write(Shelf::Desired, name, record).await.map(drop);
+        self.unsaved.record = written.is_err();
         self.judge_disk(written.map_err(|error| chain(&error)));
     }
 
@@ -244,6 +256,11 @@ impl<H: Host + 'static> Task<H> {
         self.announce(&before);
         if before != self.state {
             self.publish();
+        }
+        if self.unsaved.record {
+            self.write_record().await;
+        }
+        if before != self.state || self.unsaved.state {
             self.write_state().await;
         }
         let stage = self.state.stage();
@@ -256,11 +273,13 @@ impl<H: Host + 'static> Task<H> {
     }
 
     async fn write_state(&mut self) {
+        self.unsaved.state = false;
         if self.state.stage() == Stage::Absent {
             return;
         }
         let (ledger, name) = (self.place.shared.host.ledger(), &self.place.name);
         let written = ledger.write(Shelf::Progress, name, &self.state).await.map(drop);
+        self.unsaved.state = written.is_err();
         self.judge_disk(written.map_err(|error| chain(&error)));
         if let Some(record) = &mut self.record
             && self.state.stage() == Stage::Running
