@@ -7,6 +7,7 @@ pub mod install;
 pub mod needs;
 pub mod plan;
 pub mod space;
+pub mod user;
 
 use anyhow::Result;
 use fleet_testbed::tools;
@@ -14,6 +15,7 @@ use fleet_testbed::tools;
 use crate::workspace::Workspace;
 use needs::Purpose;
 use plan::{Cached, Plan};
+use space::Places;
 
 /// Says what would be installed for these purposes.
 pub fn show(workspace: &Workspace, purposes: &[Purpose]) -> Result<()> {
@@ -23,14 +25,13 @@ pub fn show(workspace: &Workspace, purposes: &[Purpose]) -> Result<()> {
 }
 
 /// Installs what is missing for these purposes, after saying what and why. What can't work is refused before anything is
-/// changed: no room on a disk, no right to install, a system whose packages aren't known.
+/// changed or built: no room on a disk, no subordinate ids, no right to install, a system whose packages aren't known. That is
+/// looked at also when nothing is missing: a build that fails for want of room after ten minutes is what this is to prevent.
 pub fn ensure(workspace: &Workspace, purposes: &[Purpose]) -> Result<()> {
     let plan = missing(workspace, purposes)?;
     eprintln!("{}", plan.describe(purposes));
-    if plan.is_empty() {
-        return Ok(());
-    }
-    space::check(&space::needed(workspace, &plan)?)?;
+    user::check(purposes)?;
+    space::check(&space::needed(&plan, purposes, &Places::find(workspace)?))?;
     install::carry_out(workspace, &plan)
 }
 

@@ -34,8 +34,12 @@ impl Purpose {
     /// The purposes that this one includes: nothing is tested without being built, and a virtual
     /// device runs the image.
     pub fn includes(self, other: Self) -> bool {
-        let runs_a_device = matches!(self, Self::Field | Self::Tests(Tier::Vm));
-        self == other || other == Self::Build || (runs_a_device && other == Self::Image)
+        self == other || other == Self::Build || (self.runs_a_device() && other == Self::Image)
+    }
+
+    /// Whether virtual devices run for it.
+    pub fn runs_a_device(self) -> bool {
+        matches!(self, Self::Field | Self::Tests(Tier::Vm))
     }
 }
 

@@ -1,19 +1,27 @@
 //! Room on the disks, looked at before anything is changed.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use fleet_testbed::tools;
 
+use super::needs::Purpose;
 use super::plan::Plan;
 use crate::workspace::Workspace;
 
 /// Downloaded packages and lists, beside the installed ones.
 const APT_MARGIN_MIB: u64 = 300;
 const TARGET_MIB: u64 = 6_000;
+/// What a build takes where there was one before.
+const REBUILD_MIB: u64 = 500;
 /// What cargo leaves in the temporary folder until the program is built.
 const DENY_MIB: u64 = 1_500;
 const CACHE_MIB: u64 = 100;
+/// Packages, root file system and the image itself.
+const IMAGE_MIB: u64 = 5 << 10;
+/// The disks of a virtual device and the memory of a prepared one.
+const RIG_MIB: u64 = 4 << 10;
 
 /// Room that will be taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,40 +34,65 @@ pub struct Room {
     pub what: &'static str,
 }
 
-/// The room that this plan and a first build take.
-pub fn needed(workspace: &Workspace, plan: &Plan) -> Result<Vec<Room>> {
-    let mut rooms = Vec::new();
-    if !plan.packages.is_empty() {
-        let mib = plan.packages.iter().map(|(_, package)| package.mib).sum::<u64>() + APT_MARGIN_MIB;
-        rooms.push(Room {
-            folder: "/usr".into(),
-            mib,
-            what: "Debian packages",
-        });
+/// Where things are put.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Where cargo puts what it builds.
+    pub target: PathBuf,
+    /// Whether something was built there before.
+    pub was_built: bool,
+    /// The cache, with images and rigs in it.
+    pub cache: PathBuf,
+    /// Temporary files.
+    pub temporary: PathBuf,
+}
+
+impl Places {
+    /// Those of this machine and checkout.
+    pub fn find(workspace: &Workspace) -> Result<Self> {
+        let target = workspace.target_folder()?;
+        Ok(Self {
+            was_built: target.join("debug/deps").exists(),
+            target,
+            cache: tools::cache_folder()?,
+            temporary: std::env::temp_dir(),
+        })
     }
-    if plan.nats {
-        rooms.push(Room {
-            folder: tools::cache_folder()?,
-            mib: CACHE_MIB,
-            what: "the cache",
-        });
-    }
-    if plan.cargo_deny {
-        rooms.push(Room {
-            folder: std::env::temp_dir(),
-            mib: DENY_MIB,
-            what: "building cargo-deny",
-        });
-    }
-    let target = workspace.root().join("target");
-    if !target.exists() {
-        rooms.push(Room {
-            folder: target,
-            mib: TARGET_MIB,
-            what: "the first build",
-        });
-    }
-    Ok(rooms)
+}
+
+/// The room that this plan and the work of these purposes take; some is needed though nothing has to be installed.
+pub fn needed(plan: &Plan, purposes: &[Purpose], places: &Places) -> Vec<Room> {
+    let need = |wanted: Purpose| purposes.iter().any(|purpose| purpose.includes(wanted));
+    let room = |folder: &Path, mib, what| Room {
+        folder: folder.to_owned(),
+        mib,
+        what,
+    };
+    let packages = plan.packages.iter().map(|(_, package)| package.mib).sum::<u64>() + APT_MARGIN_MIB;
+    let build = if places.was_built { REBUILD_MIB } else { TARGET_MIB };
+    let all = [
+        (
+            !plan.packages.is_empty(),
+            room(Path::new("/usr"), packages, "installing Debian's packages"),
+        ),
+        (plan.nats, room(&places.cache, CACHE_MIB, "fetching nats-server")),
+        (
+            plan.cargo_deny,
+            room(&places.temporary, DENY_MIB, "building cargo-deny"),
+        ),
+        (need(Purpose::Build), room(&places.target, build, "the build")),
+        (
+            need(Purpose::Image),
+            room(&places.cache, IMAGE_MIB, "the device image"),
+        ),
+        (
+            purposes.iter().any(|purpose| purpose.runs_a_device()),
+            room(&places.cache, RIG_MIB, "virtual devices"),
+        ),
+    ];
+    all.into_iter()
+        .filter_map(|(is_needed, room)| is_needed.then_some(room))
+        .collect()
 }
 
 /// An error that names every folder that hasn't the room. Folders of one file system share what is free there.
@@ -72,7 +105,10 @@ pub fn check(rooms: &[Room]) -> Result<()> {
     if short.is_empty() {
         Ok(())
     } else {
-        bail!("not enough room, nothing was changed: {}", short.join("; "))
+        bail!(
+            "not enough room, nothing was changed: {}; FLEET_CACHE and CARGO_TARGET_DIR move the two large ones",
+            short.join("; ")
+        )
     }
 }
 
@@ -84,21 +120,25 @@ struct Free {
 }
 
 fn shortfalls(rooms: &[(&Room, Free)]) -> Vec<String> {
-    let on_same = |id: u64| rooms.iter().filter(move |(_, free)| free.file_system == id);
-    let is_short = |free: &Free| on_same(free.file_system).map(|(room, _)| room.mib).sum::<u64>() > free.mib;
-    let tell = |(room, free): &(&Room, Free)| {
-        format!(
-            "{} in {} takes {} MiB, {} MiB are free",
-            room.what,
-            room.folder.display(),
-            room.mib,
-            free.mib
-        )
-    };
-    rooms
-        .iter()
-        .filter(|(_, free)| is_short(free))
-        .map(tell)
+    let mut by_system: BTreeMap<u64, (u64, Vec<&Room>)> = BTreeMap::new();
+    for (room, free) in rooms {
+        let (_, on_it) = by_system
+            .entry(free.file_system)
+            .or_insert((free.mib, Vec::new()));
+        on_it.push(room);
+    }
+    let taken = |on_it: &[&Room]| on_it.iter().map(|room| room.mib).sum::<u64>();
+    by_system
+        .into_values()
+        .filter(|(free, on_it)| taken(on_it) > *free)
+        .map(|(free, on_it)| {
+            let each: Vec<_> = on_it
+                .iter()
+                .map(|room| format!("{} MiB in {} for {}", room.mib, room.folder.display(), room.what))
+                .collect();
+            let (each, all) = (each.join(", "), taken(&on_it));
+            format!("{each}: {all} MiB in all, {free} MiB are free there")
+        })
         .collect()
 }
 
@@ -119,6 +159,8 @@ fn free(folder: &Path) -> Result<Free> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::setup::debian::Release;
+    use crate::tier::Tier;
 
     fn room(folder: &str, mib: u64) -> Room {
         Room {
@@ -126,6 +168,57 @@ mod tests {
             mib,
             what: "something",
         }
+    }
+
+    const NOTHING: Plan = Plan {
+        release: Release::Trixie,
+        packages: Vec::new(),
+        nats: false,
+        cargo_deny: false,
+    };
+
+    fn places(was_built: bool) -> Places {
+        Places {
+            target: "/elsewhere/target".into(),
+            was_built,
+            cache: "/cache".into(),
+            temporary: "/tmp".into(),
+        }
+    }
+
+    fn in_folder(rooms: &[Room], folder: &str) -> u64 {
+        let there = rooms.iter().filter(|room| room.folder == Path::new(folder));
+        there.map(|room| room.mib).sum()
+    }
+
+    #[test]
+    fn room_for_image_and_devices_is_needed_though_nothing_has_to_be_installed() {
+        let image = needed(&NOTHING, &[Purpose::Image], &places(true));
+        assert_eq!(in_folder(&image, "/cache"), IMAGE_MIB);
+        for purpose in [Purpose::Field, Purpose::Tests(Tier::Vm)] {
+            let device = needed(&NOTHING, &[purpose], &places(true));
+            assert_eq!(in_folder(&device, "/cache"), IMAGE_MIB + RIG_MIB);
+        }
+        let unit = needed(&NOTHING, &[Purpose::Tests(Tier::Unit)], &places(true));
+        assert_eq!(in_folder(&unit, "/cache"), 0);
+    }
+
+    #[test]
+    fn a_first_build_needs_its_room_in_the_real_target_folder() {
+        let first = needed(&NOTHING, &[Purpose::Build], &places(false));
+        assert_eq!(in_folder(&first, "/elsewhere/target"), TARGET_MIB);
+        let next = needed(&NOTHING, &[Purpose::Build], &places(true));
+        assert_eq!(in_folder(&next, "/elsewhere/target"), REBUILD_MIB);
+    }
+
+    #[test]
+    fn two_tiers_that_run_devices_need_their_room_once() {
+        let both = needed(
+            &NOTHING,
+            &[Purpose::Field, Purpose::Tests(Tier::Vm), Purpose::Image],
+            &places(true),
+        );
+        assert_eq!(in_folder(&both, "/cache"), IMAGE_MIB + RIG_MIB);
     }
 
     #[test]
@@ -137,8 +230,12 @@ mod tests {
         };
         assert!(shortfalls(&[(&usr, free(1)), (&cache, free(2))]).is_empty());
         let short = shortfalls(&[(&usr, free(1)), (&cache, free(1))]);
-        assert_eq!(short.len(), 2);
-        assert_eq!(short[0], "something in /usr takes 600 MiB, 1000 MiB are free");
+        assert_eq!(
+            short,
+            [
+                "600 MiB in /usr for something, 600 MiB in /cache for something: 1200 MiB in all, 1000 MiB are free there"
+            ]
+        );
     }
 
     #[test]
