@@ -217,12 +217,12 @@ impl<H: Host> Place<H> {
         if facts.active_state == ActiveState::Failed {
             self.units().reset_failed(&self.unit).await?;
         }
-        match self.active_run(&facts) {
+        let started = match self.active_run(&facts) {
             Some(run) if Some(run.invocation.as_str()) != replaces => return Ok(run),
             Some(_) => self.units().restart(&self.unit, within).await?,
             None => self.units().start(&self.unit, within).await?,
         };
-        let facts = self.units().facts(&self.unit).await?;
+        let facts = started.facts;
         self.active_run(&facts).ok_or_else(|| UnitsError::JobFailed {
             unit: self.unit.clone(),
             job_result: None,

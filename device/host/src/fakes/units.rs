@@ -23,11 +23,12 @@ impl UserUnits {
         }
         if let (Some(facts), false) = (before, again)
             && facts.is_up()
-            && let Some(invocation_id) = facts.invocation_id
+            && let Some(invocation_id) = facts.invocation_id.clone()
         {
             return Ok(Started {
                 invocation_id,
                 fresh: false,
+                facts,
             });
         }
         self.0.state.borrow_mut().run(unit);
@@ -37,6 +38,7 @@ impl UserUnits {
             (ActiveState::Active, Some(invocation_id)) => Ok(Started {
                 invocation_id,
                 fresh: true,
+                facts,
             }),
             (ActiveState::Activating, _) if !facts.is_restarting() => {
                 tokio::time::sleep(within).await;

@@ -11,6 +11,8 @@ pub struct Started {
     pub invocation_id: InvocationId,
     /// The run began with this call.
     pub fresh: bool,
+    /// What systemd knew right after.
+    pub facts: UnitFacts,
 }
 
 /// A unit whose file systemd was made to read.

@@ -23,6 +23,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause between two polls of a job, and between two tries to reach the bus.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
+const SERVICE: &str = "org.freedesktop.systemd1.Service";
+
 /// `systemd --user` over the session bus.
 #[derive(Debug)]
 pub struct UserUnits {
@@ -166,9 +169,13 @@ impl UserUnits {
         let facts = self.facts(unit).await?;
         let done = matches!(job_result.as_deref(), None | Some("done"));
         if done && facts.is_up() {
-            if let Some(invocation_id) = facts.invocation_id {
+            if let Some(invocation_id) = facts.invocation_id.clone() {
                 let fresh = before.as_ref() != Some(&invocation_id);
-                return Ok(Started { invocation_id, fresh });
+                return Ok(Started {
+                    invocation_id,
+                    fresh,
+                    facts,
+                });
             }
             return Err(UnitsError::Malformed {
                 operation: "GetAll",
@@ -201,6 +208,14 @@ impl UserUnits {
                 Err(format!("systemd cannot use {unit} as it was generated ({word})"))
             }
         })
+    }
+
+    async fn invocation(&self, unit: &UnitName) -> Result<Option<InvocationId>, UnitsError> {
+        let link = self.link().await?;
+        let path = unit_path(unit.as_str());
+        let asked = (UNIT, "InvocationID");
+        let answer = link.call(SYSTEMD, &path, PROPERTIES, "Get", &asked).await?;
+        invocation(&read_property(&answer.body())?)
     }
 
     async fn properties(&self, path: &str, interface: &'static str) -> Result<zbus::Message, UnitsError> {
@@ -261,7 +276,7 @@ impl Units for UserUnits {
     }
 
     async fn start(&self, unit: &UnitName, within: Duration) -> Result<Started, UnitsError> {
-        let ran = self.facts(unit).await?.invocation_id;
+        let ran = self.invocation(unit).await?;
         let result = self.job("StartUnit", unit, within).await?;
         self.started(unit, ran, result).await
     }
@@ -284,7 +299,7 @@ impl Units for UserUnits {
     }
 
     async fn restart(&self, unit: &UnitName, within: Duration) -> Result<Started, UnitsError> {
-        let before = self.facts(unit).await?.invocation_id;
+        let before = self.invocation(unit).await?;
         let result = self.job("RestartUnit", unit, within).await?;
         let started = self.started(unit, before, result.clone()).await?;
         if started.fresh {
@@ -313,14 +328,14 @@ impl Units for UserUnits {
 
     async fn facts(&self, unit: &UnitName) -> Result<UnitFacts, UnitsError> {
         let path = unit_path(unit.as_str());
-        let general = self.properties(&path, "org.freedesktop.systemd1.Unit").await?;
+        let general = self.properties(&path, UNIT).await?;
         let general = general.body();
         let general = Answer::read(&general)?;
         let load_state = LoadState::from(general.text("LoadState")?);
         // A unit without a file has no properties of a service.
         let service = match load_state {
             LoadState::NotFound => None,
-            _ => Some(self.properties(&path, "org.freedesktop.systemd1.Service").await?),
+            _ => Some(self.properties(&path, SERVICE).await?),
         };
         let body = service.as_ref().map(zbus::Message::body);
         let service = body.as_ref().map(Answer::read).transpose()?;
@@ -384,14 +399,6 @@ impl<'a> Answer<'a> {
         }
     }
 
-    fn invocation(&self) -> Result<Option<InvocationId>, UnitsError> {
-        let Variant::Array(bytes) = self.get("InvocationID")? else {
-            return Err(malformed("InvocationID is no array".to_owned()));
-        };
-        let bytes: Vec<u8> = bytes.iter().filter_map(|byte| u8::try_from(byte).ok()).collect();
-        Ok(InvocationId::from_bytes(&bytes))
-    }
-
     fn job_pending(&self) -> bool {
         match self.0.get("Job") {
             Some(Variant::Structure(job)) => !matches!(job.fields().first(), Some(Variant::U32(0)) | None),
@@ -405,6 +412,23 @@ fn malformed(problem: String) -> UnitsError {
         operation: "GetAll",
         problem,
     }
+}
+
+/// The answer to one `Get`.
+fn read_property(body: &zbus::message::Body) -> Result<Variant<'_>, UnitsError> {
+    body.deserialize()
+        .map_err(|error: zbus::Error| UnitsError::Malformed {
+            operation: "Get",
+            problem: error.to_string(),
+        })
+}
+
+fn invocation(value: &Variant<'_>) -> Result<Option<InvocationId>, UnitsError> {
+    let Variant::Array(bytes) = value else {
+        return Err(malformed("InvocationID is no array".to_owned()));
+    };
+    let bytes: Vec<u8> = bytes.iter().filter_map(|byte| u8::try_from(byte).ok()).collect();
+    Ok(InvocationId::from_bytes(&bytes))
 }
 
 fn facts(
@@ -433,7 +457,7 @@ fn facts(
         active_state: ActiveState::from(unit.text("ActiveState")?),
         sub_state: unit.text("SubState")?.to_owned(),
         result,
-        invocation_id: unit.invocation()?,
+        invocation_id: invocation(unit.get("InvocationID")?)?,
         n_restarts,
         exec_main_code: number("ExecMainCode"),
         exec_main_status: number("ExecMainStatus"),
