@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use fleet_host::{Host, Ledger, Reading, Shelf, Supervisor, UnitName, Units};
+use fleet_host::{Host, Ledger, Reading, Shelf, Supervisor, UnitFileName, UnitFiles, UnitName, Units};
 use fleet_machine::deployment::State;
 use fleet_protocol::{Cause, DeploymentName};
 use serde::de::DeserializeOwned;
@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::deployment::record::{Record, Seen, Value, judge};
 use crate::deployment::task::{Input, Task};
 use crate::images;
+use crate::orphans;
 use crate::random;
 use crate::shared::Shared;
 use crate::words::chain;
@@ -77,6 +78,19 @@ impl<H: Host + 'static> Dispatcher<H> {
                 self.spawn(&name, record, state.unwrap_or_default());
             }
         }
+        self.look_for_orphans().await;
+    }
+
+    /// Tells of unit files that no deployment stands for. They stay: the agent removes only what it was told to, and
+    /// one whose record was lost is adopted when its key is seen.
+    async fn look_for_orphans(&self) {
+        match self.shared.host.unit_files().list().await {
+            Ok(files) => {
+                let known = |file: &UnitFileName| self.handles.contains_key(&file.deployment());
+                orphans::tell(&self.shared.health, files.into_iter().filter(|file| !known(file)));
+            }
+            Err(error) => tracing::debug!("no look for orphans: {}", chain(&error)),
+        }
     }
 
     async fn names_on_record(&self) -> BTreeSet<DeploymentName> {
@@ -138,12 +152,19 @@ impl<H: Host + 'static> Dispatcher<H> {
         loop {
             // Every arm is cancel-safe: channels, a join set, timers, and `changed` by its contract.
             tokio::select! {
-                Some(news) = self.news.recv() => self.told(news),
+                Some(news) = self.news.recv() => {
+                    let complete = matches!(news, News::Complete { .. });
+                    self.told(news);
+                    if complete {
+                        self.look_for_orphans().await;
+                    }
+                }
                 units = self.shared.host.units().changed() => self.look(&units),
                 Some(over) = self.tasks.join_next() => self.over(over),
                 () = sleep_until(next_look) => {
                     next_look = self.next_look();
                     self.look_at_all();
+                    self.look_for_orphans().await;
                 }
                 () = until(next_sign) => {
                     self.sign_of_life();

@@ -11,6 +11,8 @@ use tokio::sync::Notify;
 pub(crate) struct Health {
     causes: RefCell<BTreeMap<String, Cause>>,
     changed: Notify,
+    /// Told at each change, for the status file.
+    shown: Notify,
 }
 
 impl Health {
@@ -19,6 +21,7 @@ impl Health {
         if before.as_ref() != Some(&cause) {
             tracing::warn!("the device is not well: {cause}");
             self.changed.notify_one();
+            self.shown.notify_one();
         }
     }
 
@@ -26,6 +29,7 @@ impl Health {
         if self.causes.borrow_mut().remove(kind).is_some() {
             tracing::info!("the device recovered from {kind}");
             self.changed.notify_one();
+            self.shown.notify_one();
         }
     }
 
@@ -37,5 +41,10 @@ impl Health {
     /// Waits for a change. One waiter at a time.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// Waits for a change that the status file shows. One waiter at a time.
+    pub(crate) async fn shown(&self) {
+        self.shown.notified().await;
     }
 }

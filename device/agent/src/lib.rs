@@ -24,6 +24,7 @@ mod agent;
 mod dispatch;
 mod health;
 mod images;
+mod orphans;
 mod outbox;
 mod random;
 mod session;

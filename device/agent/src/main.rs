@@ -11,7 +11,7 @@ use fleet_agent::journal::JournalLines;
 use fleet_agent::settings::{FRAGMENT_FOLDERS, Identity, Settings, Source, Tuning};
 use fleet_agent::{Agent, VERSION, status};
 use fleet_host::exec::Environment;
-use fleet_host::{Clock, Device, FileLedger, Places, SystemClock};
+use fleet_host::{Clock, Device, FileLedger, Places, QuadletDir, SystemClock};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -162,9 +162,11 @@ async fn show_status(cli: &Cli) -> anyhow::Result<ExitCode> {
         Some(status) => (status, exit::OK),
         None => match Identity::read(&cli.data.join("identity")) {
             Ok(identity) => {
-                let ledger = FileLedger::new(Places::under(&cli.data).agent);
+                let places = Places::under(&cli.data);
+                let (ledger, files) = (FileLedger::new(places.agent), QuadletDir::new(places.quadlet));
                 let Identity { enrolment, .. } = identity;
-                let status = status::of_records(&ledger, enrolment.device_id, enrolment.nats.url).await;
+                let status =
+                    status::of_records(&ledger, &files, enrolment.device_id, enrolment.nats.url).await;
                 (status, exit::NOT_RUNNING)
             }
             Err(error) => return unusable(error.into()),

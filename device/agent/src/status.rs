@@ -1,14 +1,14 @@
 //! What the device answers without a network: a file in the runtime folder while the agent runs, the
 //! ledger when it does not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use fleet_host::{Host, Ledger, Shelf, durable};
+use fleet_host::{Host, Ledger, Shelf, UnitFiles, durable};
 use fleet_machine::deployment::State;
 use fleet_protocol::{Cause, DeploymentName, DeploymentState, DeviceId};
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use tokio::time::sleep;
 
 use crate::VERSION;
 use crate::deployment::report::report;
+use crate::orphans;
 use crate::session::LinkState;
 use crate::shared::Shared;
 
@@ -57,6 +58,7 @@ pub(crate) async fn keep<H: Host>(shared: Rc<Shared<H>>) {
         tokio::select! {
             () = shared.link.changed() => {}
             () = shared.outbox.shown() => {}
+            () = shared.health.shown() => {}
         }
     }
 }
@@ -100,7 +102,12 @@ pub fn of_running_agent(runtime: &Path) -> Option<Status> {
 }
 
 /// Puts together what the records of an agent say that does not run.
-pub async fn of_records(ledger: &impl Ledger, device: DeviceId, server: String) -> Status {
+pub async fn of_records(
+    ledger: &impl Ledger,
+    unit_files: &impl UnitFiles,
+    device: DeviceId,
+    server: String,
+) -> Status {
     let mut deployments = BTreeMap::new();
     for name in ledger.list(Shelf::Progress).await.unwrap_or_default() {
         let state = ledger.read::<State>(Shelf::Progress, &name).await;
@@ -115,9 +122,20 @@ pub async fn of_records(ledger: &impl Ledger, device: DeviceId, server: String) 
         pid: None,
         server,
         link: None,
-        health: Vec::new(),
+        health: orphans_on_record(ledger, unit_files).await,
         deployments,
     }
+}
+
+/// What is wrong with the files, as the running agent would tell it.
+async fn orphans_on_record(ledger: &impl Ledger, unit_files: &impl UnitFiles) -> Vec<Cause> {
+    let mut known: BTreeSet<DeploymentName> = BTreeSet::new();
+    for shelf in Shelf::ALL {
+        known.extend(ledger.list(shelf).await.unwrap_or_default());
+    }
+    let files = unit_files.list().await.unwrap_or_default().into_iter();
+    let orphans = files.filter(|file| !known.contains(&file.deployment()));
+    orphans::cause(orphans).into_iter().collect()
 }
 
 /// The status for a person.

@@ -103,6 +103,8 @@ async fn the_program_connects_describes_the_device_answers_status_and_ends_in_or
         key,
         _server,
     } = scene().await;
+    let orphan = ".config/containers/systemd/fleet-old.container";
+    put(&folder.path().join("data").join(orphan), "[Container]\nImage=a\n");
     let service = agent(folder.path(), &["run"], "agent.log");
     let store = js.get_key_value(bucket::DEVICE_INFO.name).await.unwrap();
     let began = Instant::now();
@@ -125,6 +127,10 @@ async fn the_program_connects_describes_the_device_answers_status_and_ends_in_or
         let (code, status) = ended(agent(folder.path(), &["status"], "status.log"));
         assert_eq!(code, Some(0), "{status}");
         if status.contains("pi-1") && status.contains("connected for") {
+            assert!(
+                status.contains("unit-without-record: fleet-old.container"),
+                "{status}"
+            );
             break;
         }
         assert!(began.elapsed() < Duration::from_secs(30), "{status}");
@@ -147,6 +153,14 @@ async fn the_program_connects_describes_the_device_answers_status_and_ends_in_or
     let (code, status) = ended(agent(folder.path(), &["status"], "records.log"));
     assert_eq!(code, Some(4), "{status}");
     assert!(status.contains("not running"), "{status}");
+    assert!(
+        status.contains("unit-without-record: fleet-old.container"),
+        "{status}"
+    );
+    assert!(
+        folder.path().join("data").join(orphan).exists(),
+        "it is told, not removed"
+    );
 }
 
 /// The fault point that suites on virtual devices use: it fires once, leaves its proof, and the next agent goes on.

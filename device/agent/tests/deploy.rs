@@ -370,6 +370,36 @@ async fn idle_writes_nothing_and_asks_nothing() {
 }
 
 #[tokio::test]
+async fn a_unit_file_that_nobody_stands_for_is_told_and_kept_until_its_key_is_seen() {
+    scene(async |mut scene| {
+        scene
+            .world
+            .edit_by_hand(&file(), Some("[Container]\nImage=old\n"));
+        scene.start();
+        let told = async |scene: &common::Scene| {
+            let store = scene.kv(&bucket::DEVICE_INFO).await;
+            let info = store.get("pi-1").await.unwrap()?;
+            let info: DeviceInfo = wire::decode(&info).unwrap();
+            Some(
+                info.health
+                    .iter()
+                    .any(|cause| cause.kind == "unit-without-record"),
+            )
+        };
+        let seen = &scene;
+        until("told", async || told(seen).await == Some(true)).await;
+        assert!(scene.world.file(&file()).is_some());
+        scene.stop().await;
+        scene.ask_for(desired(1, IMAGE)).await;
+        scene.start();
+        scene.until_running(1).await;
+        let seen = &scene;
+        until("cured", async || told(seen).await == Some(false)).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_record_that_a_full_disk_refused_is_written_once_there_is_room() {
     scene(async |mut scene| {
         // The first record of a deployment is that of what to run, the second that of its first phase.
