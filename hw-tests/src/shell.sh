@@ -1,7 +1,9 @@
+# shellcheck shell=bash
 # The root shell of the test rig; started by a unit that the rig injects, see shell.rs for how and frames.rs for the frames.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 dir=/run/fleet-rig
-mkdir -p -m 0700 $dir
+mkdir -p $dir
+chmod 0700 $dir
 cd /
 modprobe virtio_console 2>/dev/null
 
