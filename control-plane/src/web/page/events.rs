@@ -43,7 +43,7 @@ pub(in crate::web) fn events(list: &EventList, filter: &EventFilter, now: DateTi
                 @else { "Nothing is known about " code { (filter.subject) } ". A subject is written like " code { "deployment/web" } " or " code { "device/pi-1" } "." }
             }
         } @else {
-            table.cards {
+            table.cards.events {
                 caption.aside { "Events, newest first" }
                 thead { tr { th scope="col" { "When" } th scope="col" { "What" } th scope="col" { "To what" } th scope="col" { "Detail" } th scope="col" { "Who" } } }
                 tbody { @for item in &list.items { (row(item, now)) } }
@@ -88,5 +88,7 @@ fn subject(subject: &str) -> Markup {
         ["device", id, "deployment", name] => Some(path(&["deployments", name, "devices", id])),
         _ => None,
     };
-    html! { @match href { Some(href) => a href=(href) { (subject) }, None => (subject) } }
+    // A long subject breaks at its slashes and not inside a name.
+    let text = html! { @for (index, part) in parts.iter().enumerate() { @if index > 0 { "/" wbr; } (part) } };
+    html! { @match href { Some(href) => a href=(href) { (text) }, None => (text) } }
 }
