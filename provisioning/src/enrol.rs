@@ -9,6 +9,9 @@ use rustls_pki_types::pem::PemObject as _;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// Shortest text that is taken for a part of a key.
+const KEY_PART: usize = 20;
+
 /// What a device keeps of `fleet.toml`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -29,8 +32,8 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Why `fleet.toml` was not taken: a sentence for the person with the card reader. It never quotes the file, since that
-/// could quote the secret.
+/// Why `fleet.toml` was not taken: a sentence for the person with the card reader. It never holds a key: TOML's words and
+/// those of the checks quote values, and a seed may stand in the wrong place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// Line and column, counted from 1, if one place is to blame.
@@ -43,16 +46,35 @@ impl Refusal {
     pub(crate) fn whole(reason: impl Into<String>) -> Self {
         Self {
             place: None,
-            reason: reason.into(),
+            reason: without_keys(&reason.into()),
         }
     }
 
     fn at(text: &str, span: Option<Range<usize>>, reason: String) -> Self {
         Self {
             place: span.map(|span| line_and_column(text, span.start)),
-            reason,
+            reason: without_keys(&reason),
         }
     }
+}
+
+/// Of everything that could be a key or a part of one (20 and more characters of base32, which a seed has 58 of) leaves the first
+/// two, which say the kind of key.
+fn without_keys(text: &str) -> String {
+    let in_key = |character: char| matches!(character, 'A'..='Z' | '2'..='7');
+    let mut safe = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(in_key) {
+        let (before, from) = rest.split_at(start);
+        let (run, after) = from.split_at(from.find(|c| !in_key(c)).unwrap_or(from.len()));
+        safe += before;
+        match run.split_at_checked(2) {
+            Some((kind, _)) if run.len() >= KEY_PART => safe.extend([kind, "…"]),
+            _ => safe += run,
+        }
+        rest = after;
+    }
+    safe + rest
 }
 
 impl fmt::Display for Refusal {
@@ -341,6 +363,60 @@ pub(crate) mod tests {
         let torn: String = pem.lines().take(3).map(|line| format!("{line}\n")).collect();
         check_ca(&torn).expect_err("a refusal");
         check_ca("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").expect_err("a refusal");
+    }
+
+    #[test]
+    fn seed_in_the_wrong_place_is_never_quoted() {
+        let seed = seed();
+        let good = fleet_toml("a", &seed);
+        let elsewhere = good.replace(&seed, "SUAC");
+        let other = |from: &str| {
+            assert!(elsewhere.contains(from), "{from}");
+            elsewhere.replace(from, &seed)
+        };
+        let quoted = format!("\"{seed}\"");
+        let texts = [
+            other("\"a\""),
+            elsewhere.replace("\"a\"", &quoted),
+            elsewhere.replace("\"a\"", &format!("\"\"\"{seed}\n{seed}\"\"\"")),
+            other("device_id"),
+            elsewhere.replace("site", &format!("\"{seed} \"")),
+            elsewhere.replace("\"lyon\"", &format!("\"{seed}\\n\"")),
+            other("tls://nats.example.com:4222"),
+            other("nats.example.com"),
+            other("url"),
+            elsewhere.replace("SUAC", &format!("{seed}{seed}")),
+            elsewhere.replace("SUAC", &seed.to_lowercase()),
+            elsewhere.replace("10.0.2.100:5000", &format!("{seed} ")),
+            elsewhere.replace("true", &quoted),
+            other("true"),
+            other("[labels]\nsite = \"lyon\""),
+            elsewhere.replace("[labels]\nsite = \"lyon\"", &format!("labels = {quoted}")),
+            elsewhere.replace("[nats]", &format!("[{seed}]")),
+            elsewhere.replace("[nats]", &format!("[nats.{seed}]")),
+            elsewhere.replace("[[registry]]", &format!("[[{seed}]]")),
+            elsewhere.replace("[[registry]]", &format!("[[registry]]\n{seed} = 1")),
+            format!("device_id = \"a\"\nnats = {quoted}\n"),
+            format!("device_id = \"a\"\nregistry = {quoted}\n[nats]\nurl = \"tls://a:1\"\n"),
+            format!("{good}\n{seed}"),
+            format!("{seed}\n{good}"),
+            good.replace("credential =", "credential = 1 #"),
+        ];
+        for text in texts {
+            let refusal = read_identity(text.as_bytes()).expect_err(&text.replace(&seed, "SEED"));
+            let said = format!("{refusal} {refusal:?}");
+            assert!(!said.contains(&seed[2..20]), "{said}");
+        }
+    }
+
+    #[test]
+    fn of_a_key_only_its_kind_is_left() {
+        let seed = seed();
+        assert_eq!(without_keys(&format!("is \"{seed}\".")), "is \"SU…\".");
+        assert_eq!(without_keys(&seed), "SU…");
+        assert_eq!(without_keys("`SU` in UTF-8 is SUAC"), "`SU` in UTF-8 is SUAC");
+        assert_eq!(without_keys(&format!("{seed}é{seed} a")), "SU…éSU… a");
+        assert_eq!(without_keys(""), "");
     }
 
     #[test]

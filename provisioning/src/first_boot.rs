@@ -6,6 +6,8 @@
 //! - On an enrolled device a file with the same device id replaces the identity (that is how a credential is changed on
 //!   site). One with another id is refused: deployments and state belong to the old id; flash the device anew instead.
 //! - A bad file never touches the identity: the device stays who it is, and the reason is on the console and on FAT.
+//! - On an enrolled device a file with NUL bytes is removed, since it may be our own wipe that was cut off. A copy that
+//!   was cut off looks the same, so that is said; only a file of nothing but NULs, which holds no news, goes silently.
 //! - Host name and registries are derived from the identity at each boot, since a system rollback may undo them.
 
 use std::io;
@@ -40,11 +42,11 @@ pub trait Places {
     fn identity(&mut self) -> io::Result<Option<Identity>>;
     /// Stores the identity: all files of it, or none.
     fn store_identity(&mut self, identity: &Identity) -> io::Result<()>;
-    /// Overwrites `fleet.toml` with zeros, then removes it. A cut leaves zeros in it, or in parts of it.
+    /// Overwrites `fleet.toml` with NULs, then removes it. A cut leaves NULs in it, or in parts of it.
     fn wipe_fleet_toml(&mut self) -> io::Result<()>;
     /// Writes `fleet-error.txt` in place: its clusters do not change once it exists.
     fn write_error(&mut self, text: &str) -> io::Result<()>;
-    /// Removes `fleet-error.txt`.
+    /// Overwrites `fleet-error.txt` with NULs, then removes it.
     fn remove_error(&mut self) -> io::Result<()>;
     /// Tells the running kernel the host name.
     fn set_host_name(&mut self, name: &str) -> io::Result<()>;
@@ -64,6 +66,9 @@ pub enum FirstBoot {
 const NO_FILE: &str = "is not there: this device has no identity yet. Put fleet.toml on this partition (FLEETBOOT) and \
                        start the device again";
 
+const NULS: &str = "held NUL bytes, as a write that is cut off leaves them, and was removed; the identity is unchanged; \
+                    copy it again if it was new";
+
 /// Runs the rules above once.
 pub fn first_boot(places: &mut dyn Places) -> io::Result<FirstBoot> {
     let stored = places.identity()?;
@@ -71,9 +76,10 @@ pub fn first_boot(places: &mut dyn Places) -> io::Result<FirstBoot> {
     let file = if fat { places.read(Place::FleetToml)? } else { None };
     match decide(stored.as_ref(), file.as_deref()) {
         Ok(action) => {
+            let told = matches!(action, Action::TellAndWipe);
             let identity = carry_out(places, action, stored)?;
             derive(places, &identity.public)?;
-            if fat {
+            if fat && !told {
                 places.remove_error()?;
             }
             Ok(FirstBoot::Enrolled)
@@ -91,8 +97,10 @@ pub fn first_boot(places: &mut dyn Places) -> io::Result<FirstBoot> {
 enum Action {
     /// No file, and an identity.
     Nothing,
-    /// The file is what is stored, or the rest of an interrupted wipe.
+    /// The file is what is stored, or nothing but NULs.
     Wipe,
+    /// The file is the rest of an interrupted wipe, or of an interrupted copy.
+    TellAndWipe,
     /// Store this, then wipe.
     Store(Box<Identity>),
 }
@@ -101,10 +109,18 @@ fn decide(stored: Option<&Identity>, file: Option<&[u8]>) -> Result<Action, Refu
     match (stored, file) {
         (Some(_), None) => Ok(Action::Nothing),
         (None, None) => Err(Refusal::whole(NO_FILE)),
-        // No editor writes a zero byte: our own wipe was cut off.
-        (Some(_), Some(bytes)) if bytes.contains(&0) && !is_utf16(bytes) => Ok(Action::Wipe),
+        (Some(_), Some(bytes)) if bytes.contains(&0) && !is_utf16(bytes) => Ok(rest_of_a_file(bytes)),
         (Some(stored), Some(bytes)) => same_device(stored, read_identity(bytes)?),
         (None, Some(bytes)) => Ok(Action::Store(Box::new(read_identity(bytes)?))),
+    }
+}
+
+/// No editor writes a NUL: a write was cut off, ours or that of a person's computer.
+fn rest_of_a_file(bytes: &[u8]) -> Action {
+    if bytes.iter().all(|byte| *byte == 0) {
+        Action::Wipe
+    } else {
+        Action::TellAndWipe
     }
 }
 
@@ -142,8 +158,16 @@ fn carry_out(places: &mut dyn Places, action: Action, stored: Option<Identity>) 
             places.wipe_fleet_toml()?;
             Ok(stored)
         }
+        (Action::TellAndWipe, Some(stored)) => {
+            // Before the wipe: a cut in between says it again.
+            refuse(places, true, &Refusal::whole(NULS))?;
+            places.wipe_fleet_toml()?;
+            Ok(stored)
+        }
         (Action::Nothing, Some(stored)) => Ok(stored),
-        (Action::Wipe | Action::Nothing, None) => unreachable!("decided only where an identity is stored"),
+        (Action::Wipe | Action::TellAndWipe | Action::Nothing, None) => {
+            unreachable!("decided only where an identity is stored")
+        }
     }
 }
 

@@ -164,6 +164,8 @@ fn power_cut_at_each_write_of_an_enrolment_ends_in_the_same_identity() {
             FirstBoot::Enrolled,
             "after a cut at write {cut}"
         );
+        // A file that is half wiped is told of at that boot; the next takes the note away.
+        run(&mut places);
         assert_eq!(
             (&places.identity, &places.files),
             (&whole.identity, &whole.files),
@@ -184,13 +186,46 @@ fn secret_stays_on_fat_until_it_is_stored() {
 }
 
 #[test]
-fn half_wiped_file_on_an_enrolled_device_is_wiped_and_not_blamed() {
+fn torn_file_on_an_enrolled_device_is_wiped_and_told_of() {
     let mut places = enrolled("a");
+    let before = places.identity.clone();
+    places.said.clear();
     places
         .files
         .insert(Place::FleetToml, b"device_id = \"a\0\0\0".to_vec());
     assert_eq!(run(&mut places), FirstBoot::Enrolled);
+    assert!(!places.files.contains_key(&Place::FleetToml));
+    assert_eq!(places.identity, before);
+    let error = places.error().expect("an error file");
+    assert!(error.contains("identity is unchanged; copy it again"), "{error}");
+    assert_eq!(places.said, [error.trim_end()]);
+    run(&mut places);
+    assert_eq!(places.error(), None);
+}
+
+#[test]
+fn torn_file_is_told_of_though_the_power_goes_before_it_is_wiped() {
+    for cut in 0..2 {
+        let mut places = enrolled("a");
+        places
+            .files
+            .insert(Place::FleetToml, b"device_id = \"a\0\0\0".to_vec());
+        places.power = Some(cut);
+        first_boot(&mut places).expect_err("the cut");
+        places.power = None;
+        assert_eq!(run(&mut places), FirstBoot::Enrolled);
+        assert!(!places.files.contains_key(&Place::FleetToml) && places.error().is_some());
+    }
+}
+
+#[test]
+fn wholly_wiped_file_on_an_enrolled_device_goes_without_a_word() {
+    let mut places = enrolled("a");
+    places.said.clear();
+    places.files.insert(Place::FleetToml, vec![0; 300]);
+    assert_eq!(run(&mut places), FirstBoot::Enrolled);
     assert!(!places.files.contains_key(&Place::FleetToml) && places.error().is_none());
+    assert_eq!(places.said, Vec::<String>::new());
 }
 
 #[test]

@@ -153,13 +153,7 @@ impl Places for LocalPlaces {
     }
 
     fn wipe_fleet_toml(&mut self) -> io::Result<()> {
-        let path = self.path(Place::FleetToml);
-        let mut file = File::options().write(true).open(&path)?;
-        let size = file.metadata()?.len();
-        io::copy(&mut io::repeat(0).take(size), &mut file)?;
-        file.sync_all()?;
-        fs::remove_file(&path)?;
-        sync_folder(path.parent().expect("fleet.toml is in a folder"))
+        wipe(&self.path(Place::FleetToml))
     }
 
     fn write_error(&mut self, text: &str) -> io::Result<()> {
@@ -183,11 +177,7 @@ impl Places for LocalPlaces {
     }
 
     fn remove_error(&mut self) -> io::Result<()> {
-        let path = self.path(Place::FleetError);
-        match fs::remove_file(&path) {
-            Ok(()) => sync_folder(path.parent().expect("fleet-error.txt is in a folder")),
-            error => absent(error),
-        }
+        absent(wipe(&self.path(Place::FleetError)))
     }
 
     fn set_host_name(&mut self, name: &str) -> io::Result<()> {
@@ -207,6 +197,16 @@ fn absent(result: io::Result<()>) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+/// Unlinking on FAT leaves the content on the card, for whoever reads it raw.
+fn wipe(path: &Path) -> io::Result<()> {
+    let mut file = File::options().write(true).open(path)?;
+    let size = file.metadata()?.len();
+    io::copy(&mut io::repeat(0).take(size), &mut file)?;
+    file.sync_all()?;
+    fs::remove_file(path)?;
+    sync_folder(path.parent().expect("a file is in a folder"))
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
@@ -291,7 +291,11 @@ mod tests {
         let second = fs::metadata(&path).expect("a file");
         assert_eq!((first.ino(), first.len()), (second.ino(), second.len()));
         assert_eq!(fs::read_to_string(&path).expect("text").trim_end(), "short");
+        let mut opened = File::open(&path).expect("a second handle");
         places.remove_error().expect("a removal");
+        let mut content = Vec::new();
+        opened.read_to_end(&mut content).expect("what is left");
+        assert_eq!(content, [0; ERROR_BYTES]);
         places.remove_error().expect("nothing to remove");
     }
 
