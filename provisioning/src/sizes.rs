@@ -2,7 +2,8 @@
 //!
 //! A tenth of the volume group stays free: room to repair or extend a full pool. Root gets a quarter of the pool, from
 //! 2 to 8 GiB. Data gets the pool less twice root: even a full data volume leaves room for root and a snapshot of it
-//! that shares nothing. Nothing ever shrinks.
+//! that shares nothing. Nothing ever shrinks: of an image that gives data more already, root grows into what is left.
+//! In a pool of less than 4.5 GiB there is room for root and data, but not for that snapshot.
 
 const GIB: u64 = 1 << 30;
 const RESERVE_DIVISOR: u64 = 10;
@@ -36,7 +37,9 @@ impl Sizes {
             .max(now.metadata);
         let reserve = (total / RESERVE_DIVISOR).next_multiple_of(extent);
         let pool = down(total.saturating_sub(2 * metadata + reserve)).max(now.pool);
-        let root = down((pool / ROOT_DIVISOR).clamp(ROOT_RANGE.0, ROOT_RANGE.1)).max(now.root);
+        let beside_data = pool.saturating_sub(now.data) / 2;
+        let quarter = (pool / ROOT_DIVISOR).clamp(ROOT_RANGE.0, ROOT_RANGE.1);
+        let root = down(quarter.min(beside_data)).max(now.root);
         let data = down(pool.saturating_sub(2 * root)).max(now.data);
         Self {
             metadata,
@@ -69,6 +72,35 @@ mod tests {
                 "{gib} GiB: {sizes:?}"
             );
             assert!(2 * sizes.root + sizes.data <= sizes.pool, "{gib} GiB: {sizes:?}");
+        }
+    }
+
+    /// What `fleet-image` makes of a disk whose pool has `pool` bytes.
+    fn image(pool: u64) -> Sizes {
+        Sizes {
+            pool,
+            data: pool.saturating_sub(2 * NOW.root).max(NOW.data),
+            ..NOW
+        }
+    }
+
+    #[test]
+    fn pool_is_never_promised_twice_whatever_the_image_and_the_disk() {
+        for pool in [2816 << 20, 3000 << 20, 5 * GIB, 9 * GIB, 17 * GIB, 100 * GIB] {
+            for disk in [8, 9, 10, 12, 20, 80, 1000] {
+                let total = (pool / 8 * disk).next_multiple_of(EXTENT);
+                let sizes = Sizes::wanted(total, EXTENT, image(pool));
+                assert!(
+                    sizes.root + sizes.data <= sizes.pool,
+                    "{pool}, {total}: {sizes:?}"
+                );
+                let snapshot_fits = 2 * sizes.root + sizes.data <= sizes.pool;
+                assert!(
+                    snapshot_fits || sizes.pool < 9 * GIB / 2,
+                    "{pool}, {total}: {sizes:?}"
+                );
+                assert_eq!(Sizes::wanted(total, EXTENT, sizes), sizes);
+            }
         }
     }
 
