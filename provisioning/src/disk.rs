@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::exec::run;
 use crate::grow::{Machine, Volume, VolumeGroup};
+use crate::repairs::Volumes;
 use crate::sizes::Sizes;
 
 const LVM: &str = "/usr/sbin/lvm";
@@ -204,6 +205,22 @@ impl Machine for LocalMachine {
         file.sync_all()?;
         fs::rename(&staged, path)?;
         File::open(folder)?.sync_all()
+    }
+}
+
+/// The volume group that root lies in.
+pub struct LocalVolumes;
+
+impl Volumes for LocalVolumes {
+    fn names(&mut self) -> io::Result<Vec<String>> {
+        let rows = report("lvs", &["lv_name"], GROUP)?;
+        let name = |row: &Value| row["lv_name"].as_str().map(str::to_owned);
+        let names: Option<Vec<String>> = rows.iter().map(name).collect();
+        names.ok_or_else(|| io::Error::other("LVM's report has a volume without a name"))
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        run(LVM, &["lvremove", "-q", "-y", &format!("{GROUP}/{name}")]).map(drop)
     }
 }
 
