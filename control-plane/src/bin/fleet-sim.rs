@@ -71,7 +71,7 @@ struct Run {
         conflicts_with = "credentials_dir"
     )]
     nats_credential: Option<PathBuf>,
-    /// Folder with <device>.nk for each device: each has its own connection and rights, as in the field
+    /// Folder with `<device>.nk` for each device: each has its own connection and rights, as in the field
     #[arg(long, value_name = "FOLDER")]
     credentials_dir: Option<PathBuf>,
     /// File with the certificates (PEM) of the authority that NATS' certificate is from

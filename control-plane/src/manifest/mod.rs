@@ -12,7 +12,7 @@
 //!       image: docker.io/library/nginx:1.27
 //! ```
 //!
-//! Entry points: [`read`] takes the bytes of one file, which may hold several documents; [`render`]
+//! Entry points: [`read()`] takes the bytes of one file, which may hold several documents; [`render`]
 //! writes one back. Everything that is wrong is found before anything is sent, and each error names the
 //! file, the line, the column and the field, with what would be right.
 //!
@@ -83,7 +83,7 @@ struct Written<'a, S> {
     status: Option<S>,
 }
 
-/// Writes an object as a manifest. A `status` is for people and programs that read; [`read`] skips it.
+/// Writes an object as a manifest. A `status` is for people and programs that read; [`read()`] skips it.
 #[must_use]
 pub fn to_yaml<S: Serialize>(metadata: &Metadata, spec: &DeploymentSpec, status: Option<S>) -> String {
     render(&Written {

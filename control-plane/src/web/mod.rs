@@ -1,7 +1,7 @@
 //! The dashboard: HTML that reads well without JavaScript and stays true by itself with it.
 //!
 //! Entry point: [`router`] serves every page of a [`Source`]. A page is a pure function of views and the
-//! time to markup ([`page`]); the same function answers a plain `GET` and feeds `/live`, which sends the page's content
+//! time to markup (`page`); the same function answers a plain `GET` and feeds `/live`, which sends the page's content
 //! again by server-sent events when it differs. The script (`assets/live.js`) puts it in place without a reload and without
 //! moving what did not change.
 //!
