@@ -4,8 +4,12 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::process::ExitStatus;
 use std::time::Duration;
+
+use fleet_testbed::interrupt::Interrupted;
+use fleet_testbed::poll::{Timeout, Unmet};
+use fleet_testbed::process::{RunError, ServiceError};
+use fleet_testbed::tools::ToolError;
 
 /// A [`Fault`] of one rig, with the folder that holds its logs: `serial.log`, `qemu.log` and `qemu-command.txt`.
 #[derive(Debug)]
@@ -86,32 +90,18 @@ pub enum Fault {
         /// What the kernel said.
         source: io::Error,
     },
-    /// A program could not be started.
-    #[error("cannot start {program}")]
-    Start {
-        /// The program.
-        program: String,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// A program that runs to its end ended badly.
-    #[error("{program} failed ({status}): {said}")]
-    Tool {
-        /// The program.
-        program: String,
-        /// How it ended.
-        status: ExitStatus,
-        /// What it wrote on standard error.
-        said: String,
-    },
-    /// The virtual machine's process ended when nobody asked it to.
-    #[error("QEMU ended by itself ({status}): {said}")]
-    Ended {
-        /// How it ended.
-        status: ExitStatus,
-        /// The last lines of its messages.
-        said: String,
-    },
+    /// A lasting child could not be started, ended by itself, or did not do in time what was waited for.
+    #[error(transparent)]
+    Service(Box<ServiceError>),
+    /// A program that runs to its end failed.
+    #[error(transparent)]
+    Run(Box<RunError>),
+    /// There is no folder for the cache.
+    #[error(transparent)]
+    Cache(Box<ToolError>),
+    /// Somebody asked to stop.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// Something that was waited for did not happen.
     #[error("{what} did not happen within {} s; last seen: {last}", deadline.as_secs_f32())]
     Late {
@@ -180,6 +170,31 @@ pub enum Fault {
         /// What the file system said.
         source: io::Error,
     },
+}
+
+impl From<ServiceError> for Fault {
+    fn from(error: ServiceError) -> Self {
+        Self::Service(Box::new(error))
+    }
+}
+
+impl From<RunError> for Fault {
+    fn from(error: RunError) -> Self {
+        Self::Run(Box::new(error))
+    }
+}
+
+impl From<Unmet> for Fault {
+    fn from(unmet: Unmet) -> Self {
+        match unmet {
+            Unmet::Late(Timeout { what, waited, last }) => Self::Late {
+                what,
+                deadline: waited,
+                last,
+            },
+            Unmet::Interrupted(interrupted) => interrupted.into(),
+        }
+    }
 }
 
 impl Fault {

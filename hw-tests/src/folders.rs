@@ -20,22 +20,19 @@ const DISKS: &str = "disks";
 /// How the folders for sockets begin; the owner's process id and something random follow.
 const SOCKETS: &str = "fleet-rig-";
 
-/// `${FLEET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fleet-platform}`.
-pub(crate) fn cache() -> PathBuf {
-    let of = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    of("FLEET_CACHE").unwrap_or_else(|| {
-        let base = of("XDG_CACHE_HOME").or_else(|| of("HOME").map(|home| home.join(".cache")));
-        base.unwrap_or_else(|| "/var/cache".into()).join("fleet-platform")
-    })
+/// The folder for everything that is downloaded or built once.
+pub(crate) fn cache() -> Result<PathBuf, Fault> {
+    fleet_testbed::tools::cache_folder().map_err(|error| Fault::Cache(Box::new(error)))
+}
+
+/// A folder below the cache as it stands in a message; only its name when there is no cache, which is then the message.
+pub(crate) fn named_in_cache(name: &str) -> PathBuf {
+    cache().unwrap_or_default().join(name)
 }
 
 /// Makes a folder below the cache.
 pub(crate) fn in_cache(name: &str) -> Result<PathBuf, Fault> {
-    let folder = cache().join(name);
+    let folder = cache()?.join(name);
     fs::create_dir_all(&folder).map_err(Fault::file("make", &folder))?;
     Ok(folder)
 }

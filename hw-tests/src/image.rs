@@ -24,7 +24,10 @@ impl DeviceImage {
     /// The image that `FLEET_DEVICE_IMAGE` names, else the one that `cargo xtask image` built last.
     pub fn find() -> Result<Self, Fault> {
         let named = std::env::var_os(IMAGE_VARIABLE).map(PathBuf::from);
-        Self::open(&named.unwrap_or_else(|| folders::cache().join(BUILT)))
+        match named {
+            Some(path) => Self::open(&path),
+            None => Self::open(&folders::cache()?.join(BUILT)),
+        }
     }
 
     /// The image at `path`.

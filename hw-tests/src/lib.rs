@@ -15,7 +15,7 @@
 //! | [`site`] | an enrolled device with its services: where suites, benches and the demo start |
 //! | [`image`] | where the device image comes from |
 //!
-//! Threads: one that forks every child for the whole process, and a few for each [`relay::Relay`]. Everything else runs
+//! Threads: the test bed's one that forks every child for the whole process, and a few for each [`relay::Relay`]. Everything else runs
 //! on the caller's thread, synchronously, with a deadline on each wait.
 //!
 //! What is not here: the services a device talks to (nats-server, registry, certificates) are the test bed's. Nothing of the
@@ -31,7 +31,6 @@ pub mod frames;
 pub mod image;
 pub mod nbd;
 mod poll;
-mod process;
 pub mod qemu;
 pub mod relay;
 pub mod rig;

@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use fleet_testbed::interrupt;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::error::Fault;
@@ -25,6 +26,8 @@ const PEER: &str = "the device's shell";
 const PING_AGAIN: Duration = Duration::from_secs(2);
 /// The device ends a command at its deadline; this long we wait for it to say so.
 const ANSWER_GRACE: Duration = Duration::from_secs(15);
+/// So often a wait for the device looks whether somebody asked to stop.
+const INTERRUPT_LOOK: Duration = Duration::from_millis(200);
 const CHUNK: usize = 1 << 20;
 
 /// SMBIOS type 11 strings that make systemd run the shell: name and content.
@@ -196,7 +199,9 @@ impl Shell {
         let mut reader = AnswerReader::new(id);
         let mut buffer = vec![0; 64 << 10];
         while let Some(left) = poll::left(end) {
-            self.stream.set_read_timeout(Some(left)).map_err(&broken)?;
+            interrupt::check()?;
+            let wait = left.min(INTERRUPT_LOOK);
+            self.stream.set_read_timeout(Some(wait)).map_err(&broken)?;
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Err(broken(std::io::ErrorKind::UnexpectedEof.into())),
                 Ok(count) => {
@@ -204,7 +209,7 @@ impl Shell {
                         return Ok(Some(output));
                     }
                 }
-                Err(error) if is_timeout(&error) => return Ok(None),
+                Err(error) if is_timeout(&error) => {}
                 Err(error) => return Err(broken(error)),
             }
         }

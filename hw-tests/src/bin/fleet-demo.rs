@@ -70,8 +70,9 @@ fn start(options: &Options) -> Result<bool> {
     })?;
     let outcome = demo.run(&mut line);
     if outcome.is_ok() && !options.check {
-        look_around(&demo);
-        return demo.end().map(|()| true);
+        let looked = look_around(&mut demo);
+        let ended = demo.end();
+        return looked.and(ended).map(|()| true);
     }
     let ended = demo.end();
     let line = line.judged(outcome.is_ok() && ended.is_ok());
@@ -81,8 +82,8 @@ fn start(options: &Options) -> Result<bool> {
     outcome.and(ended).map(|()| line.ok)
 }
 
-/// Tells what there is to see, and waits for Ctrl-C.
-fn look_around(demo: &Demo) {
+/// Tells what there is to see, and waits for Ctrl-C, or for the end of something that should go on.
+fn look_around(demo: &mut Demo) -> Result<()> {
     println!("\nThe fleet runs.\n");
     println!("  dashboard      {}", demo.dashboard());
     println!(
@@ -95,10 +96,13 @@ fn look_around(demo: &Demo) {
     );
     println!("\nCtrl-C ends all of it.");
     while !interrupt::requested() {
-        // Nothing to wait for but a person; the handler only sets a flag.
+        // Nothing to wait for but a person, whose handler only sets a flag, and for what should not happen.
         std::thread::sleep(std::time::Duration::from_millis(100));
+        demo.check()
+            .context("the demo cannot go on: something ended by itself")?;
     }
     println!("ending …");
+    Ok(())
 }
 
 fn checkout() -> Result<PathBuf> {

@@ -13,6 +13,7 @@ use fleet_testbed::process::Service;
 use fleet_testbed::progress::Progress;
 use fleet_testbed::{files, interrupt};
 
+use crate::folders::RigFolder;
 use crate::image::DeviceImage;
 use crate::qemu::{Forward, QemuRig, QemuSettings};
 use crate::rig::Rig;
@@ -53,7 +54,7 @@ pub struct Demo {
     simulation: Option<Service>,
     operator: Option<Service>,
     site: Option<Site>,
-    folder: tempfile::TempDir,
+    folder: RigFolder,
 }
 
 impl Demo {
@@ -66,7 +67,7 @@ impl Demo {
             simulation: None,
             operator: None,
             site: None,
-            folder: tempfile::Builder::new().prefix("fleet-demo-").tempdir()?,
+            folder: RigFolder::make("demo-services")?,
         })
     }
 
@@ -102,6 +103,32 @@ impl Demo {
         format!("http://127.0.0.1:{}/", self.options.web_port)
     }
 
+    /// An error that says what has ended by itself, if anything has.
+    pub fn check(&mut self) -> Result<()> {
+        self.check_services()?;
+        if let Some(rig) = &mut self.rig {
+            ensure!(
+                rig.is_on()?,
+                "the device switched itself off; see {}",
+                rig.logs().display()
+            );
+        }
+        Ok(())
+    }
+
+    fn check_services(&mut self) -> Result<()> {
+        if let Some(site) = &mut self.site {
+            site.nats.check()?;
+            site.registry.check()?;
+        }
+        for service in [&mut self.operator, &mut self.simulation].into_iter().flatten() {
+            service
+                .check()
+                .with_context(|| format!("its whole log is {}", service.log().display()))?;
+        }
+        Ok(())
+    }
+
     /// Ends everything, device first, and says what did not end in order.
     pub fn end(mut self) -> Result<()> {
         drop(self.rig.take());
@@ -125,7 +152,8 @@ impl Demo {
         let start = Instant::now();
         let done = work(self);
         line.took(name, start.elapsed().as_secs_f64());
-        done.with_context(|| name.to_owned())
+        // The logs outlive us, also those of a demo that failed.
+        done.with_context(|| format!("{name} (logs: {})", self.folder.path().display()))
     }
 
     fn site(&mut self) -> Result<&mut Site> {
@@ -148,6 +176,10 @@ impl Demo {
     fn start_operator(&mut self) -> Result<()> {
         let listen = format!("127.0.0.1:{}", self.options.port);
         let log = self.folder.path().join("operator.log");
+        eprintln!(
+            "logs of operator and simulation in {}",
+            self.folder.path().display()
+        );
         let site = self
             .site
             .as_ref()
@@ -165,7 +197,8 @@ impl Demo {
     }
 
     fn start_simulation(&mut self) -> Result<()> {
-        let keys = self.folder.path().join("simulated");
+        // With the disks, since it goes when the demo goes: these are secrets, though short-lived ones.
+        let keys = self.folder.disks().join("simulated");
         std::fs::create_dir(&keys).with_context(|| format!("cannot create {}", keys.display()))?;
         let devices: Vec<DeviceId> = (1..=self.options.devices)
             .map(|number| format!("sim-{number:04}").parse())
@@ -206,28 +239,24 @@ impl Demo {
         rig.put_boot_file("fleet.toml", Site::fleet_toml(&site.keys)?.as_bytes())?;
         rig.power_on()?;
         eprintln!("console and logs in {}", rig.logs().display());
+        let console = rig.logs().join("serial.log");
+        let logs = rig.logs().display().to_string();
+        self.rig = Some(rig);
         let mut progress = Progress::start("first boot");
         let url = format!("{}/api/v0/devices/{DEVICE}", self.dashboard());
         let start = Instant::now();
         while !get(&url).is_ok_and(|(status, body)| status == 200 && body.contains("\"Online\"")) {
             interrupt::check()?;
-            ensure!(
-                rig.is_on()?,
-                "the device switched itself off; see {}",
-                rig.logs().display()
-            );
+            self.check()?;
             ensure!(
                 start.elapsed() < BOOT,
-                "{DEVICE} is not online after {} s; see {}",
-                BOOT.as_secs(),
-                rig.logs().display()
+                "{DEVICE} is not online after {} s; see {logs}",
+                BOOT.as_secs()
             );
-            let console = rig.logs().join("serial.log");
             progress.tick(|| files::tail(&console, 1));
             std::thread::sleep(LOOK);
         }
         progress.finish("the device is online");
-        self.rig = Some(rig);
         Ok(())
     }
 
@@ -257,10 +286,11 @@ impl Demo {
             .context("the pair has no phase")
     }
 
-    fn fetch_page(&self, seen: &mut Option<u16>) -> Result<()> {
+    fn fetch_page(&mut self, seen: &mut Option<u16>) -> Result<()> {
         let start = Instant::now();
         loop {
             interrupt::check()?;
+            self.check()?;
             let answer = get(&self.page());
             if let Ok((status, body)) = &answer {
                 *seen = Some(*status);

@@ -1,12 +1,15 @@
 //! The control plane's own programs, started as an administrator would.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use fleet_testbed::process::ServiceSpec;
+use fleet_testbed::process::{ServiceSpec, run_shown};
 
-use crate::process;
 use crate::site::Site;
+
+/// More than the longest wait that the demo asks of it.
+const FLEETCTL: Duration = Duration::from_secs(15 * 60);
 
 /// Where the programs of this checkout lie: beside the one that runs.
 #[derive(Debug, Clone)]
@@ -91,11 +94,7 @@ impl Programs {
 
     /// Runs `fleetctl` with its output shown on standard error: standard output is for the one line at the end.
     pub fn fleetctl(&self, server: &str, args: &[&str]) -> Result<()> {
-        let all: Vec<std::ffi::OsString> = ["--server", server]
-            .iter()
-            .chain(args)
-            .map(|arg| (*arg).into())
-            .collect();
-        Ok(process::run_shown(&self.path("fleetctl"), &all)?)
+        let all = ["--server", server].into_iter().chain(args.iter().copied());
+        Ok(run_shown(&self.path("fleetctl"), all, FLEETCTL)?)
     }
 }

@@ -11,16 +11,17 @@
 //! Less cruel than a real disk in one way: a second write to a cluster that was flushed since power-on goes in place and stays. A
 //! real disk may lose it or keep it, so both are legal, and a test cannot count on either. Torn sectors are not simulated.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fleet_testbed::process::{Service, ServiceSpec, run_to_end};
+
 use crate::boot_partition::BootPartition;
 use crate::error::Fault;
 use crate::nbd::Nbd;
-use crate::poll;
-use crate::process::{self, Guarded};
 use crate::tools::Tools;
 
 const NBD_DEADLINE: Duration = Duration::from_secs(20);
@@ -80,7 +81,7 @@ impl Disk {
             Some(below) => (below, "qcow2"),
             None => (&self.base.path, self.base.format),
         };
-        let mut args = ["create", "-q", "-f", "qcow2", "-F", format, "-b"]
+        let mut args: Vec<OsString> = ["create", "-q", "-f", "qcow2", "-F", format, "-b"]
             .map(Into::into)
             .to_vec();
         args.extend([
@@ -88,7 +89,7 @@ impl Disk {
             (&layer).into(),
             format!("{}G", self.size_gib).into(),
         ]);
-        process::run(&self.tools.qemu_img, &args)?;
+        run_to_end(&self.tools.qemu_img, &args)?;
         self.layers.push(layer.clone());
         Ok(layer)
     }
@@ -110,36 +111,30 @@ impl Disk {
             None => self.begin_layer()?,
         };
         let socket = self.sockets.join("nbd");
-        let args = [
+        let args: [OsString; 5] = [
             "--socket".into(),
             (&socket).into(),
             "--format=qcow2".into(),
             "--cache=unsafe".into(),
             top.into(),
         ];
-        let mut server = Guarded::start(&self.tools.qemu_nbd, &args, &self.folder.join("nbd.log"))?;
-        let stream = poll::until("qemu-nbd's socket", NBD_DEADLINE, || match server.ended()? {
-            Some(status) => Err(Fault::Tool {
-                program: "qemu-nbd".into(),
-                status,
-                said: server.said(),
-            }),
-            None => Ok(UnixStream::connect(&socket).map_err(|error| error.to_string())),
+        let log = self.folder.join("nbd.log");
+        let mut server = Service::start(ServiceSpec::new("qemu-nbd", &self.tools.qemu_nbd, args, &log))?;
+        let stream = server.wait_until("open its socket", NBD_DEADLINE, || {
+            UnixStream::connect(&socket).map_err(|error| error.to_string())
         })?;
         let nbd = Nbd::new(stream).map_err(Fault::connection("qemu-nbd"))?;
         let outcome = BootPartition::open(nbd).and_then(work);
         // It ends by itself when its only client is gone; until then the layer is locked and not complete.
-        server.wait("the end of qemu-nbd", NBD_DEADLINE)?;
+        server.wait("end", NBD_DEADLINE)?;
         outcome
     }
 
     fn fold(&mut self) -> Result<(), Fault> {
         while self.layers.len() > 1 {
             let top = self.layers.last().expect("there are two").clone();
-            let args = ["commit", "-q", "-d", "-t", "unsafe", "-f", "qcow2"]
-                .map(Into::into)
-                .to_vec();
-            process::run(&self.tools.qemu_img, &[args, vec![(&top).into()]].concat())?;
+            let commit = ["commit", "-q", "-d", "-t", "unsafe", "-f", "qcow2"].map(Path::new);
+            run_to_end(&self.tools.qemu_img, commit.into_iter().chain([top.as_path()]))?;
             fs::remove_file(&top).map_err(Fault::file("remove", &top))?;
             self.layers.pop();
         }

@@ -5,13 +5,13 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
+use fleet_testbed::process::{Service, ServiceError, ServiceSpec};
 use serde_json::{Value, json};
 
 use super::args::NIC;
 use super::qmp::Qmp;
 use crate::error::Fault;
 use crate::poll;
-use crate::process::Guarded;
 use crate::rig::quote;
 use crate::shell::Shell;
 
@@ -25,9 +25,10 @@ const BYTES_PER_SECOND: u64 = 64 << 30;
 /// A running QEMU; dropping it is a power cut.
 #[derive(Debug)]
 pub(crate) struct Machine {
+    // First, since it is dropped first: a cut of the power is no orderly end of the connections.
+    process: Service,
     pub(crate) shell: Shell,
     qmp: Qmp,
-    process: Guarded,
 }
 
 impl Machine {
@@ -39,32 +40,23 @@ impl Machine {
         (qmp, shell): (&Path, &Path),
     ) -> Result<Self, Fault> {
         let (qmp, shell) = (listen(qmp)?, listen(shell)?);
-        let mut process = Guarded::start(qemu, args, log)?;
+        let mut process = Service::start(ServiceSpec::new("QEMU", qemu, args, log))?;
         let shell = Shell::new(accept(&shell, "the shell's port", &mut process)?)?;
         let stream = accept(&qmp, "the monitor", &mut process)?;
         let qmp = match Qmp::new(stream, CONNECT) {
             Ok(qmp) => qmp,
             // A broken monitor is nearly always a QEMU that refused its arguments: say what it said.
-            Err(fault) => return Err(ended(&mut process)?.unwrap_or(fault)),
+            Err(fault) => return Err(last_words(&mut process)?.unwrap_or(fault)),
         };
-        Ok(Self { shell, qmp, process })
+        Ok(Self { process, shell, qmp })
     }
 
     /// Whether it still runs; an abnormal end is an error.
     pub(crate) fn runs(&mut self) -> Result<bool, Fault> {
         match self.process.ended()? {
-            None => Ok(true),
             Some(status) if status.success() => Ok(false),
-            Some(status) => Err(Fault::Ended {
-                status,
-                said: self.process.said(),
-            }),
+            _ => Ok(self.process.check().map(|()| true)?),
         }
-    }
-
-    /// The end of power.
-    pub(crate) fn kill(mut self) {
-        self.process.kill();
     }
 
     pub(crate) fn reset(&mut self) -> Result<(), Fault> {
@@ -83,10 +75,7 @@ impl Machine {
         if status.success() {
             Ok(())
         } else {
-            Err(Fault::Ended {
-                status,
-                said: self.process.said(),
-            })
+            Ok(self.process.check()?)
         }
     }
 
@@ -135,7 +124,7 @@ impl Machine {
     /// A command; if it fails since QEMU is gone, the error is QEMU's last words.
     fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value, Fault> {
         match self.qmp.execute(command, arguments, COMMAND) {
-            Err(fault @ Fault::Connection { .. }) => Err(ended(&mut self.process)?.unwrap_or(fault)),
+            Err(fault @ Fault::Connection { .. }) => Err(last_words(&mut self.process)?.unwrap_or(fault)),
             other => other,
         }
     }
@@ -152,36 +141,24 @@ fn listen(path: &Path) -> Result<UnixListener, Fault> {
     Ok(listener)
 }
 
-fn accept(listener: &UnixListener, what: &'static str, process: &mut Guarded) -> Result<UnixStream, Fault> {
-    let stream = poll::until(
-        &format!("QEMU's connection for {what}"),
-        CONNECT,
-        || match listener.accept() {
-            Ok((stream, _)) => Ok(Ok(stream)),
-            Err(error) => match process.ended()? {
-                Some(status) => Err(Fault::Ended {
-                    status,
-                    said: process.said(),
-                }),
-                None => Ok(Err(error.to_string())),
-            },
-        },
-    )?;
+fn accept(listener: &UnixListener, what: &str, process: &mut Service) -> Result<UnixStream, Fault> {
+    let stream = process.wait_until(&format!("connect for {what}"), CONNECT, || {
+        let accepted = listener.accept().map_err(|error| error.to_string());
+        accepted.map(|(stream, _)| stream)
+    })?;
     stream.set_nonblocking(false).map_err(Fault::connection("QEMU"))?;
     Ok(stream)
 }
 
-/// QEMU's last words, if it ends within a moment.
-fn ended(process: &mut Guarded) -> Result<Option<Fault>, Fault> {
-    match process.wait("QEMU's end", Duration::from_secs(2)) {
-        Ok(status) => Ok(Some(Fault::Ended {
-            status,
-            said: process.said(),
-        })),
-        Err(Fault::Late { .. }) => Ok(None),
-        Err(fault) => Err(fault),
+/// What QEMU said last, if it ends within a moment.
+fn last_words(process: &mut Service) -> Result<Option<Fault>, Fault> {
+    match process.wait("end", Duration::from_secs(2)) {
+        Ok(_) => Ok(process.check().err().map(Fault::from)),
+        Err(ServiceError::Late { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
+
 /// The memory's way through a program: QEMU writes files by itself only from 8.2 on, and Debian 12 has 7.2.
 fn through(program: &str, file: &Path) -> String {
     format!("exec:{program} {}", quote(&file.display().to_string()))

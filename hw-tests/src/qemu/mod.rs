@@ -255,7 +255,7 @@ impl QemuRig {
 const VARS: &str = "firmware-vars.fd";
 
 fn folder_for(name: &str) -> Result<RigFolder, RigError> {
-    RigFolder::make(name).map_err(|fault| fault.of_rig(name, folders::cache().join("rigs")))
+    RigFolder::make(name).map_err(|fault| fault.of_rig(name, folders::named_in_cache("rigs")))
 }
 
 /// The command line as a person can paste it.
@@ -285,7 +285,7 @@ impl Rig for QemuRig {
     fn cut_power(&mut self) -> Result<(), RigError> {
         self.on("cut the power", |_| Ok(()))?;
         if let Some(machine) = self.machine.take() {
-            machine.kill();
+            drop(machine);
         }
         Ok(())
     }

@@ -7,14 +7,16 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use fleet_testbed::process::run_to_end;
+
 use super::args::{Hardware, Wiring};
 use super::disk::Base;
 use super::{QemuRig, QemuSettings, VARS, folder_for};
 use crate::error::{Fault, RigError};
+use crate::folders;
 use crate::image::{DeviceImage, hex_sha256, lock};
 use crate::rig::{Rig, Service};
 use crate::tools::Tools;
-use crate::{folders, process};
 
 /// Raised when the rig changes in a way that makes older prepared devices useless and that no other input shows.
 const RIG_VERSION: &str = "2";
@@ -86,7 +88,7 @@ impl PreparedDevice {
 
     fn place(image: &DeviceImage, preparation: &Preparation) -> Result<Self, Fault> {
         let tools = Tools::find()?;
-        let version = process::run(&tools.qemu, &["--version".into()])?;
+        let version = run_to_end(&tools.qemu, ["--version"])?;
         let Preparation {
             fleet_toml,
             ready_when,
@@ -169,7 +171,7 @@ fn shape(tools: &Tools, hardware: Hardware) -> String {
 }
 
 fn unnamed(fault: Fault) -> RigError {
-    fault.of_rig("prepare", folders::cache().join("prepared"))
+    fault.of_rig("prepare", folders::named_in_cache("prepared"))
 }
 
 fn touch(file: &Path) -> Result<(), Fault> {

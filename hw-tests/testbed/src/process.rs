@@ -4,26 +4,28 @@
 //! the test. "Parent" means the *thread* that forked, so every child is forked by one thread that lives as long as this
 //! process; a child of a short-lived pool thread would vanish with it.
 
+mod child;
+mod run;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
-use std::sync::mpsc::{self, Sender};
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::{files, poll};
+use crate::files;
+use crate::interrupt::Interrupted;
+use crate::poll::{self, Unmet};
+use child::{GuardedChild, guarded};
 
-const SETPRIV: &str = "/usr/bin/setpriv";
+pub use run::{RunError, run_shown, run_to_end};
+
 const PAUSE: Duration = Duration::from_secs(5);
 const TAIL_LINES: usize = 30;
-/// A program that fails repeats itself; what counts is said last.
-const SAID_LINES: usize = 3;
 
 /// What a service could not do. Each text ends with the last lines of its log.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +78,9 @@ pub enum ServiceError {
         /// Why.
         source: io::Error,
     },
+    /// Somebody asked to stop while it was waited for.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
 }
 
 /// What to start.
@@ -115,14 +120,14 @@ impl ServiceSpec {
 #[derive(Debug)]
 pub struct Service {
     spec: ServiceSpec,
-    child: Child,
+    child: GuardedChild,
 }
 
 impl Service {
     /// Starts the process; it is in a process group of its own, so a Ctrl-C on the terminal reaches only us.
     pub fn start(spec: ServiceSpec) -> Result<Self, ServiceError> {
-        let child = guarded_command(&spec)
-            .and_then(fork_from_lasting_thread)
+        let child = logged_command(&spec)
+            .and_then(GuardedChild::start)
             .map_err(|source| ServiceError::Start {
                 name: spec.name.clone(),
                 program: spec.program.clone(),
@@ -138,58 +143,46 @@ impl Service {
         deadline: Duration,
         mut ready: impl FnMut() -> Result<T, String>,
     ) -> Result<T, ServiceError> {
-        let mut ended = None;
         let outcome = poll::until(what, deadline, || {
-            if let Some(status) = self.child.try_wait().ok().flatten() {
-                ended = Some(status);
-                return Ok(None);
-            }
-            ready().map(Some)
+            Ok::<_, Unmet>(match self.child.try_wait() {
+                Ok(Some(status)) => Ok(Err(status)),
+                _ => ready().map(Ok),
+            })
         });
-        match (outcome, ended) {
-            (Ok(Some(value)), _) => Ok(value),
-            (_, Some(status)) => Err(ServiceError::Ended {
-                name: self.name(),
-                status,
-                log: self.log_tail(),
-            }),
-            (Err(timeout), None) => Err(ServiceError::Late {
-                name: self.name(),
-                timeout,
-                log: self.log_tail(),
-            }),
-            (Ok(None), None) => {
-                unreachable!("the look answers without a value only after the process has ended")
-            }
+        match outcome {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(status)) => Err(self.ended_error(status)),
+            Err(unmet) => Err(self.unmet_error(unmet)),
+        }
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(&mut self, what: &str, deadline: Duration) -> Result<ExitStatus, ServiceError> {
+        let child = &mut self.child;
+        let outcome = poll::until(what, deadline, || Ok::<_, Unmet>(has_ended(child)));
+        outcome.map_err(|unmet| self.unmet_error(unmet))
+    }
+
+    /// An error when it has ended, though nobody asked it to.
+    pub fn check(&mut self) -> Result<(), ServiceError> {
+        match self.ended()? {
+            Some(status) => Err(self.ended_error(status)),
+            None => Ok(()),
         }
     }
 
     /// SIGTERM, then SIGKILL when it hasn't ended after `grace`, which is an error: it should have ended by itself.
     pub fn stop(mut self, grace: Duration) -> Result<(), ServiceError> {
         self.signal(Signal::SIGTERM)?;
-        let name = self.name();
         let child = &mut self.child;
-        let waited = poll::until("end after SIGTERM", grace, || match child.try_wait() {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => Err("it still runs".to_owned()),
-            Err(error) => Err(error.to_string()),
-        });
-        waited.map_err(|timeout| ServiceError::Late {
-            name,
-            timeout,
-            log: self.log_tail(),
-        })
+        let waited: Result<_, Unmet> =
+            poll::through_interrupts("end after SIGTERM", grace, || Ok(has_ended(child)));
+        waited.map(drop).map_err(|unmet| self.unmet_error(unmet))
     }
 
     /// Sends a signal to the process, which must still run.
     pub fn signal(&mut self, signal: Signal) -> Result<(), ServiceError> {
-        if let Some(status) = self.ended()? {
-            return Err(ServiceError::Ended {
-                name: self.name(),
-                status,
-                log: self.log_tail(),
-            });
-        }
+        self.check()?;
         kill(self.pid(), signal).map_err(|source| ServiceError::Signal {
             name: self.name(),
             signal,
@@ -236,36 +229,43 @@ impl Service {
     fn name(&self) -> String {
         self.spec.name.clone()
     }
-}
 
-impl Drop for Service {
-    fn drop(&mut self) {
-        // Either can only fail when the process is gone already, which is what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    fn ended_error(&self, status: ExitStatus) -> ServiceError {
+        ServiceError::Ended {
+            name: self.name(),
+            status,
+            log: self.log_tail(),
+        }
+    }
+
+    fn unmet_error(&self, unmet: Unmet) -> ServiceError {
+        match unmet {
+            Unmet::Late(timeout) => ServiceError::Late {
+                name: self.name(),
+                timeout,
+                log: self.log_tail(),
+            },
+            Unmet::Interrupted(interrupted) => interrupted.into(),
+        }
     }
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "this is the one place of this crate that starts processes"
-)]
-fn guarded_command(spec: &ServiceSpec) -> io::Result<Command> {
+fn has_ended(child: &mut GuardedChild) -> Result<ExitStatus, String> {
+    match child.try_wait() {
+        Ok(Some(status)) => Ok(status),
+        Ok(None) => Err("it still runs".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn logged_command(spec: &ServiceSpec) -> io::Result<Command> {
     let log = File::options().create(true).append(true).open(&spec.log)?;
-    let mut command = Command::new(SETPRIV);
-    command
-        .args(["--pdeathsig", "KILL", "--"])
-        .arg(&spec.program)
-        .args(&spec.args);
+    let mut command = guarded(&spec.program, &spec.args);
     command
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .envs(spec.env.iter().map(|(k, v)| (k, v)));
-    command
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .process_group(0);
+    command.stdout(log.try_clone()?).stderr(log);
     Ok(command)
 }
 
@@ -282,90 +282,9 @@ fn running_threads(tasks: &Path) -> Result<(), String> {
     }
 }
 
-type Fork = (Command, Sender<io::Result<Child>>);
-
-/// Hands the command to the thread that forks for the whole process; see the module's text for why.
-fn fork_from_lasting_thread(command: Command) -> io::Result<Child> {
-    static FORKER: OnceLock<Sender<Fork>> = OnceLock::new();
-    let forker = FORKER.get_or_init(|| {
-        let (sender, receiver) = mpsc::channel::<Fork>();
-        std::thread::spawn(move || {
-            for (mut command, answer) in receiver {
-                // The asker waits for the answer; if it is gone all the same, the child dies with its handle's loss noticed here.
-                if let Err(lost) = answer.send(command.spawn())
-                    && let Ok(mut child) = lost.0
-                {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                }
-            }
-        });
-        sender
-    });
-    let (sender, answer) = mpsc::channel();
-    forker
-        .send((command, sender))
-        .expect("the forking thread never ends: its sender is static");
-    answer.recv().expect("the forking thread answers each request")
-}
-
-/// Runs a program to its end with the caller's environment, and gives its standard output.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "this is the one place of this crate that starts processes"
-)]
-pub(crate) fn run_to_end<A: AsRef<OsStr>>(
-    program: &Path,
-    args: impl IntoIterator<Item = A>,
-) -> Result<(), RunError> {
-    let name = program.display().to_string();
-    let output = Command::new(SETPRIV)
-        .args(["--pdeathsig", "KILL", "--"])
-        .arg(program)
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|source| RunError::Start {
-            name: name.clone(),
-            source,
-        })?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    let said = files::last_lines(&said, SAID_LINES);
-    Err(RunError::Failed {
-        name,
-        status: output.status,
-        said,
-    })
-}
-
-/// A program that runs to its end did not do its work.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// It could not be started.
-    #[error("cannot start {name}")]
-    Start {
-        /// The program.
-        name: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// It ended with an error.
-    #[error("{name} failed ({status}): {said}")]
-    Failed {
-        /// The program.
-        name: String,
-        /// How it ended.
-        status: ExitStatus,
-        /// Its standard error.
-        said: String,
-    },
-}
-
 #[cfg(test)]
 mod tests {
+    use super::child::SETPRIV;
     use super::*;
 
     fn shell(script: &str, folder: &Path) -> Service {
@@ -402,13 +321,9 @@ mod tests {
             &folder.path().join("log"),
         );
         let mut service = Service::start(spec).expect("it starts");
-        poll::until("end", Duration::from_secs(5), || {
-            service
-                .ended()
-                .expect("its state")
-                .ok_or_else(|| "it still runs".to_owned())
-        })
-        .expect("it only looks and ends");
+        service
+            .wait("end", Duration::from_secs(5))
+            .expect("it only looks and ends");
         let seen = service.log_tail();
         assert!(seen.contains("Parent death signal: KILL"), "{seen}");
     }

@@ -120,6 +120,11 @@ impl Registry {
         Ok(self.running()?.resume()?)
     }
 
+    /// An error when it has ended by itself, or was stopped.
+    pub fn check(&mut self) -> Result<(), RegistryError> {
+        Ok(self.running()?.check()?)
+    }
+
     /// Starts it on the same port with the same images; kills it first when it runs.
     pub fn start_again(&mut self) -> Result<(), RegistryError> {
         self.kill();

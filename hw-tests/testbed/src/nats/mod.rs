@@ -180,6 +180,11 @@ impl NatsServer {
         Ok(self.running()?.resume()?)
     }
 
+    /// An error when it has ended by itself, or was stopped.
+    pub fn check(&mut self) -> Result<(), NatsError> {
+        Ok(self.running()?.check()?)
+    }
+
     /// Starts it on the same port with the same store; kills it first when it runs.
     pub fn start_again(&mut self) -> Result<(), NatsError> {
         self.kill();
