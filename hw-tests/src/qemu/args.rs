@@ -115,8 +115,10 @@ impl Wiring<'_> {
         for (service, socket) in &self.services {
             let (socat, socket) = (path(&self.tools.socat), path(socket));
             let address = service.device_address();
-            // -t: after one side has ended, the other may still send for this long.
-            netdev += &format!(",guestfwd=tcp:{address}-cmd:{socat} -t 60 - UNIX-CONNECT:{socket}");
+            // -t: after one side has ended, the other may still send for this long. shut-down: the end is passed on at once;
+            // without it the device sees a refused connection end only after that time. A comma is written twice here.
+            netdev +=
+                &format!(",guestfwd=tcp:{address}-cmd:{socat} -t 60 STDIO,,shut-down UNIX-CONNECT:{socket}");
         }
         args.pair("-netdev", netdev);
         args.pair(
@@ -214,7 +216,7 @@ mod tests {
     fn the_device_reaches_its_services_and_nothing_else() {
         let args = arguments(|_| ());
         let netdev = "user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:18080-:8080,\
-                      guestfwd=tcp:10.0.2.100:4222-cmd:/usr/bin/socat -t 60 - UNIX-CONNECT:/s/nats";
+                      guestfwd=tcp:10.0.2.100:4222-cmd:/usr/bin/socat -t 60 STDIO,,shut-down UNIX-CONNECT:/s/nats";
         assert!(args.contains(&format!("-netdev\n{netdev}\n")), "{args}");
         assert!(arguments(|wiring| wiring.internet = true).contains("restrict=off"));
     }
