@@ -10,8 +10,9 @@ mod common;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::{IMAGE, NEXT_IMAGE, Scene, desired, scene, unit, until};
+use common::{IMAGE, NEXT_IMAGE, Scene, desired, scene, unit, until, web};
 use fleet_agent::fault::Faults;
+use fleet_host::Shelf;
 use tokio::sync::Notify;
 
 fn hold(at: &str) -> (Faults, Rc<Notify>) {
@@ -167,4 +168,104 @@ async fn a_power_cut_after_any_write_of_a_change_ends_with_the_new_version() {
         cuts += 1;
     }
     assert!(cuts >= 5, "only {cuts} writes were cut");
+}
+
+/// As `desired`, with a volume that outlives the deployment beside the other.
+fn keeping(generation: u64) -> String {
+    desired(generation, IMAGE).replace(
+        "\"volumes\":[",
+        "\"volumes\":[{\"source\":{\"volume\":{\"name\":\"db\",\"keep\":true}},\"path\":\"/db\"},",
+    )
+}
+
+/// An older generation wanted to keep a volume that the newest does not name.
+async fn run_with_a_volume_to_keep(scene: &mut Scene) {
+    scene.settings.tuning.reconnect_max = Duration::from_millis(100);
+    scene.start();
+    scene.ask_for(keeping(1)).await;
+    scene.until_running(1).await;
+    scene.ask_for(desired(2, IMAGE)).await;
+    scene.until_running(2).await;
+    let held = scene.world.podman_holds();
+    assert!(
+        held.contains("fleet-web.db") && held.contains("fleet-web.data"),
+        "{held:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_power_cut_after_any_write_of_a_removal_never_costs_a_volume_to_keep() {
+    let mut cuts = 0;
+    for writes in 0.. {
+        let mut whole = false;
+        scene(async |mut scene| {
+            run_with_a_volume_to_keep(&mut scene).await;
+            scene.world.cut_power_after(writes);
+            scene.take_away().await;
+            let began = std::time::Instant::now();
+            while !scene.world.is_dark() && began.elapsed() < Duration::from_millis(800) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            whole = !scene.world.is_dark();
+            scene.kill().await;
+            scene.world.reboot();
+            scene.start();
+            let gone = &scene;
+            until("gone", async || gone.state().await.is_none()).await;
+            until("cleared away", async || gone.world.podman_holds().len() <= 1).await;
+            let held: Vec<String> = scene.world.podman_holds().into_iter().collect();
+            assert_eq!(held, ["fleet-web.db"], "after {writes} writes");
+        })
+        .await;
+        if whole {
+            break;
+        }
+        cuts += 1;
+    }
+    assert!(cuts >= 3, "only {cuts} writes were cut");
+}
+
+#[tokio::test]
+async fn a_damaged_record_of_what_to_run_does_not_cost_a_volume_to_keep() {
+    scene(async |mut scene| {
+        run_with_a_volume_to_keep(&mut scene).await;
+        scene.stop().await;
+        scene.world.damage_record(Shelf::Desired, &web(), b"{\"seen\":");
+        scene.take_away().await;
+        scene.start();
+        let gone = &scene;
+        until("gone", async || gone.state().await.is_none()).await;
+        let held: Vec<String> = scene.world.podman_holds().into_iter().collect();
+        assert_eq!(held, ["fleet-web.db"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn while_no_record_says_which_volumes_to_keep_all_stay_and_the_removal_says_so() {
+    scene(async |mut scene| {
+        run_with_a_volume_to_keep(&mut scene).await;
+        scene.stop().await;
+        scene.world.damage_record(Shelf::Desired, &web(), b"{\"seen\":");
+        let bytes = scene.world.record(Shelf::Progress, &web()).unwrap();
+        let mut state: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert!(state.as_object_mut().unwrap().remove("kept").is_some());
+        scene
+            .world
+            .damage_record(Shelf::Progress, &web(), state.to_string().as_bytes());
+        scene.take_away().await;
+        scene.start();
+        let state = scene
+            .until_state("incomplete", |state| {
+                state
+                    .cause
+                    .as_ref()
+                    .is_some_and(|cause| cause.kind == "removal-incomplete")
+            })
+            .await;
+        assert!(state.cause.unwrap().detail.contains("fleet-web.db"));
+        let held: Vec<String> = scene.world.podman_holds().into_iter().collect();
+        assert_eq!(held, ["fleet-web.data", "fleet-web.db"]);
+    })
+    .await;
 }

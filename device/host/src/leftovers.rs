@@ -47,7 +47,8 @@ pub enum LeftoversError {
 /// What a deployment that was taken away left in podman.
 pub trait Leftovers {
     /// Removes the container and the volumes of a deployment, except the volumes in `keep` (names
-    /// within the deployment), and says what is still there. The unit is expected to be stopped and its
+    /// within the deployment), and says what is still there. `None`: it is not known which are to be kept, so
+    /// all stay, and the answer names them. The unit is expected to be stopped and its
     /// files gone; a container that runs nevertheless is killed.
     ///
     /// # Errors
@@ -55,7 +56,7 @@ pub trait Leftovers {
     async fn remove(
         &self,
         deployment: &DeploymentName,
-        keep: &BTreeSet<String>,
+        keep: Option<&BTreeSet<String>>,
     ) -> Result<Remains, LeftoversError>;
 }
 
@@ -96,18 +97,23 @@ impl PodmanLeftovers {
 
     /// The volumes of the deployment that are not to be kept. All are listed and compared by prefix here:
     /// podman's own filter is a regular expression in some versions and a part of the name in others.
-    async fn volumes(&self, prefix: &str, keep: &BTreeSet<String>) -> Result<Vec<String>, ExecError> {
+    async fn volumes(&self, prefix: &str, keep: Option<&BTreeSet<String>>) -> Result<Vec<String>, ExecError> {
         let listed = self.podman(&["volume", "ls", "--format", "{{.Name}}"]).await?;
-        let ours = |line: &&str| line.strip_prefix(prefix).is_some_and(|name| !keep.contains(name));
+        let ours = |line: &&str| line.strip_prefix(prefix).is_some_and(|name| !is_kept(keep, name));
         Ok(listed.lines().filter(ours).map(str::to_owned).collect())
     }
+}
+
+/// Whether a volume is known to be kept.
+fn is_kept(keep: Option<&BTreeSet<String>>, name: &str) -> bool {
+    keep.is_some_and(|keep| keep.contains(name))
 }
 
 impl Leftovers for PodmanLeftovers {
     async fn remove(
         &self,
         deployment: &DeploymentName,
-        keep: &BTreeSet<String>,
+        keep: Option<&BTreeSet<String>>,
     ) -> Result<Remains, LeftoversError> {
         let failed = |operation| {
             move |source| LeftoversError::Podman {
@@ -127,7 +133,9 @@ impl Leftovers for PodmanLeftovers {
             .await
             .map_err(failed("list the volumes"))?
         {
-            let _ = self.podman(&["volume", "rm", &volume]).await;
+            if keep.is_some() {
+                let _ = self.podman(&["volume", "rm", &volume]).await;
+            }
         }
         Ok(Remains {
             containers: self
@@ -181,7 +189,7 @@ mod tests {
         ]);
         let name = DeploymentName::new("a").unwrap();
         let remains = leftovers
-            .remove(&name, &["keep".to_owned()].into())
+            .remove(&name, Some(&["keep".to_owned()].into()))
             .await
             .unwrap();
         assert!(remains.is_empty(), "{remains:?}");
@@ -194,11 +202,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn while_it_is_not_known_which_to_keep_every_volume_stays_and_is_told() {
+        let (dir, leftovers) = storage(&["fleet-a.data", "fleet-a.keep"]);
+        let name = DeploymentName::new("a").unwrap();
+        let remains = leftovers.remove(&name, None).await.unwrap();
+        assert!(remains.containers.is_empty(), "{remains:?}");
+        assert_eq!(remains.volumes, ["fleet-a.data", "fleet-a.keep"]);
+        let volumes = std::fs::read_dir(dir.path().join("storage/volume")).unwrap();
+        assert_eq!(volumes.count(), 2);
+    }
+
+    #[tokio::test]
     async fn what_podman_would_not_remove_is_told() {
         let (dir, leftovers) = storage(&["fleet-a.data"]);
         let _ = crate::durable::replace(&dir.path().join("storage/stuck"), b"", 0o600).unwrap();
         let remains = leftovers
-            .remove(&DeploymentName::new("a").unwrap(), &BTreeSet::new())
+            .remove(&DeploymentName::new("a").unwrap(), Some(&BTreeSet::new()))
             .await
             .unwrap();
         assert_eq!(remains.containers, ["fleet-a"]);
@@ -209,7 +228,7 @@ mod tests {
     async fn a_podman_that_does_not_answer_is_an_error() {
         let (_dir, environment) = podman("echo 'Error: database is locked' >&2; exit 125");
         let error = PodmanLeftovers::new(environment)
-            .remove(&DeploymentName::new("a").unwrap(), &BTreeSet::new())
+            .remove(&DeploymentName::new("a").unwrap(), Some(&BTreeSet::new()))
             .await
             .unwrap_err();
         assert_eq!(error.to_string(), "podman could not list the volumes of a");

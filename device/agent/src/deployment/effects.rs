@@ -313,15 +313,16 @@ impl<H: Host> Place<H> {
         (facts.active_state == ActiveState::Activating).then_some(Observation::Activating)
     }
 
-    /// Stops the unit and removes everything that is the deployment's.
-    pub(super) async fn remove(self, keep: BTreeSet<String>) -> Fact {
-        match self.try_remove(&keep).await {
+    /// Stops the unit and removes everything that is the deployment's. `keep` unknown: no volume is removed, and
+    /// the removal is not complete while there is one.
+    pub(super) async fn remove(self, keep: Option<BTreeSet<String>>) -> Fact {
+        match self.try_remove(keep.as_ref()).await {
             Ok(()) => Fact::Removed,
             Err(failure) => Fact::RemoveFailed(failure),
         }
     }
 
-    async fn try_remove(&self, keep: &BTreeSet<String>) -> Result<(), Failure> {
+    async fn try_remove(&self, keep: Option<&BTreeSet<String>>) -> Result<(), Failure> {
         let of_units = |error: UnitsError| failures::of_units(&error, &[]);
         let of_files = |error: UnitFilesError| failures::of_files(&error);
         self.units()
@@ -346,7 +347,7 @@ impl<H: Host> Place<H> {
             .map_err(|error| failures::of_removal(&error))?;
         match remains.is_empty() {
             true => Ok(()),
-            false => Err(failures::of_remains(&remains)),
+            false => Err(failures::of_remains(&remains, keep.is_some())),
         }
     }
 }

@@ -61,18 +61,23 @@ pub(super) fn of_removal(error: &LeftoversError) -> Failure {
     failure("removal-failed", chain(error), Retry::Soon)
 }
 
-pub(super) fn of_remains(remains: &Remains) -> Failure {
+/// `known` says that it was known which volumes to keep.
+pub(super) fn of_remains(remains: &Remains, known: bool) -> Failure {
     let names: Vec<&str> = remains
         .containers
         .iter()
         .chain(&remains.volumes)
         .map(String::as_str)
         .collect();
-    failure(
-        "removal-incomplete",
-        format!("podman did not remove {}", names.join(", ")),
-        Retry::Soon,
-    )
+    let names = names.join(", ");
+    let detail = match known {
+        true => format!("podman did not remove {names}"),
+        false => format!(
+            "the device lost its record of which volumes to keep and removed none: save what is needed of \
+             {names} and remove them by hand"
+        ),
+    };
+    failure("removal-incomplete", detail, Retry::Soon)
 }
 
 /// A unit that is down, or waits for its next automatic restart.

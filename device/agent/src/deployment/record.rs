@@ -45,6 +45,9 @@ pub(crate) struct Record {
     pub(crate) latest: Latest,
     /// Scores by hash: the latest one, and the one that is installed.
     pub(crate) scores: BTreeMap<String, PodmanV0Score>,
+    /// Volumes that any score so far wanted to outlive the deployment.
+    #[serde(default)]
+    pub(crate) kept: BTreeSet<String>,
 }
 
 impl Record {
@@ -54,6 +57,7 @@ impl Record {
         self.latest = match value {
             Value::Usable { generation, score } => {
                 let spec = hash(&score);
+                self.kept.extend(quadlet::kept_volumes(&score));
                 self.scores.insert(spec.clone(), *score);
                 Latest::Usable { generation, spec }
             }
@@ -70,6 +74,7 @@ impl Record {
             seen: Seen::default(),
             latest,
             scores: BTreeMap::new(),
+            kept: BTreeSet::new(),
         };
         record.take(seen, value);
         record
@@ -93,9 +98,10 @@ impl Record {
         self.scores.len() != before
     }
 
-    /// Volumes that outlive the deployment.
+    /// Volumes that outlive the deployment; a record of an older agent has them in its scores alone.
     pub(crate) fn kept_volumes(&self) -> BTreeSet<String> {
-        self.scores.values().flat_map(quadlet::kept_volumes).collect()
+        let of_scores = self.scores.values().flat_map(quadlet::kept_volumes);
+        of_scores.chain(self.kept.iter().cloned()).collect()
     }
 }
 

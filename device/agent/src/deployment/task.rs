@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use fleet_host::{Host, Ledger, NameError, Shelf, UnitName};
 use fleet_machine::deployment::{
-    Effect, Event, Fact, Failure, Goal, Installed, Stage, Start, State, Target, Timer, Unit, step,
+    Effect, Event, Fact, Failure, Goal, Installed, Kept, Stage, Start, State, Target, Timer, Unit, step,
 };
 use fleet_protocol::event::FleetEvent;
 use fleet_protocol::{Cause, DeploymentName, PROTOCOL_VERSION, PodmanV0Score, wire};
@@ -137,6 +137,7 @@ impl<H: Host + 'static> Task<H> {
     /// Takes up what the last agent left, then what it had no time for.
     async fn resume(&mut self) {
         self.note_images();
+        self.note_kept();
         if self.state.stage() != Stage::Absent {
             let unit = self.place.unit.clone();
             self.place.shared.watch(&unit, true).await;
@@ -159,6 +160,20 @@ impl<H: Host + 'static> Task<H> {
             Some(fact) if !leaving => self.take(fact).await,
             _ => self.publish(),
         }
+    }
+
+    /// Notes in the state what the record says of volumes, before the record can go: the removal needs it last.
+    /// A state that never noted it and has no record any more does not know it.
+    fn note_kept(&mut self) {
+        let changed = match (&self.record, &self.state.kept) {
+            (Some(record), _) => self.state.kept.grow(&record.kept_volumes()),
+            (None, Kept::Unrecorded) if self.state.stage() != Stage::Absent => {
+                self.state.kept = Kept::Unknown;
+                true
+            }
+            (None, _) => false,
+        };
+        self.unsaved.state |= changed;
     }
 
     fn pursues(&self, spec: &str) -> bool {
@@ -203,15 +218,17 @@ impl<H: Host + 'static> Task<H> {
         {
             return;
         }
-        let record = match self.record.take() {
+        let mut record = match self.record.take() {
             None => Record::new(seen, value),
             Some(mut record) => {
                 record.take(seen, value);
                 record
             }
         };
+        record.tidy(&self.state);
         let latest = record.latest.clone();
         self.record = Some(record);
+        self.note_kept();
         self.write_record().await;
         let fact = match latest {
             Latest::Usable { generation, spec } => self.target(generation, &spec),
@@ -419,7 +436,7 @@ impl<H: Host + 'static> Task<H> {
 
     fn remove(&mut self) {
         let place = self.place.clone();
-        let keep = self.record.as_ref().map(Record::kept_volumes).unwrap_or_default();
+        let keep = self.state.kept.volumes().cloned();
         self.loaded = None;
         self.unit_timer = None;
         self.work = Some(Box::pin(async move { Some(place.remove(keep).await) }));

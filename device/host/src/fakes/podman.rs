@@ -107,7 +107,7 @@ impl Leftovers for PodmanLeftovers {
     async fn remove(
         &self,
         deployment: &DeploymentName,
-        keep: &BTreeSet<String>,
+        keep: Option<&BTreeSet<String>>,
     ) -> Result<Remains, LeftoversError> {
         self.0
             .call("leftovers.remove", deployment.as_str())
@@ -127,13 +127,15 @@ impl Leftovers for PodmanLeftovers {
         let ours = |volume: &str| {
             volume
                 .strip_prefix(&prefix)
-                .is_some_and(|name| !keep.contains(name))
+                .is_some_and(|name| !keep.is_some_and(|keep| keep.contains(name)))
         };
         let stuck = state.stuck.clone();
         state
             .containers
             .retain(|name| *name != container || stuck.contains(name));
-        state.volumes.retain(|name| !ours(name) || stuck.contains(name));
+        if keep.is_some() {
+            state.volumes.retain(|name| !ours(name) || stuck.contains(name));
+        }
         Ok(Remains {
             containers: state
                 .containers

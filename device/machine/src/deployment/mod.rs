@@ -29,7 +29,7 @@ mod unit;
 pub use event::{Effect, Event, Fact, Observation, Start, Timer};
 pub use stage::Stage;
 pub use state::{
-    Failure, Goal, Installed, Keep, MAX_MARKS, Mark, Progress, Retry, Run, Running, State, Target, Unit,
+    Failure, Goal, Installed, Keep, Kept, MAX_MARKS, Mark, Progress, Retry, Run, Running, State, Target, Unit,
 };
 
 use turn::Turn;

@@ -1,5 +1,7 @@
 //! What is remembered of a deployment. All of it but the fields marked "not recorded" goes to disk.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{At, Stage};
@@ -28,6 +30,49 @@ pub struct State {
     pub since: At,
     /// The stages of this generation, the newest last.
     pub marks: Vec<Mark>,
+    /// Which volumes outlive the deployment.
+    #[serde(default)]
+    pub kept: Kept,
+}
+
+/// Which volumes outlive a deployment. It only grows until the deployment is forgotten: what any generation
+/// wanted to keep may hold data that nobody else has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kept {
+    /// Nothing was noted yet.
+    #[default]
+    Unrecorded,
+    /// The record that said so is lost: all have to stay.
+    Unknown,
+    /// These, by their names within the deployment.
+    Volumes(BTreeSet<String>),
+}
+
+impl Kept {
+    /// Adds volumes; what is unknown stays so. Whether anything changed.
+    pub fn grow(&mut self, volumes: &BTreeSet<String>) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::Unrecorded => {
+                *self = Self::Volumes(volumes.clone());
+                true
+            }
+            Self::Volumes(known) => {
+                let before = known.len();
+                known.extend(volumes.iter().cloned());
+                known.len() != before
+            }
+        }
+    }
+
+    /// The volumes, if they are known.
+    #[must_use]
+    pub fn volumes(&self) -> Option<&BTreeSet<String>> {
+        match self {
+            Self::Volumes(volumes) => Some(volumes),
+            Self::Unrecorded | Self::Unknown => None,
+        }
+    }
 }
 
 /// What is asked for and not yet handed over.
