@@ -98,8 +98,7 @@ fn look_around(demo: &mut Demo) -> Result<()> {
     while !interrupt::requested() {
         // Nothing to wait for but a person, whose handler only sets a flag, and for what should not happen.
         std::thread::sleep(std::time::Duration::from_millis(100));
-        demo.check()
-            .context("the demo cannot go on: something ended by itself")?;
+        demo.check().context("the demo cannot go on")?;
     }
     println!("ending …");
     Ok(())

@@ -122,9 +122,9 @@ impl Demo {
             site.registry.check()?;
         }
         for service in [&mut self.operator, &mut self.simulation].into_iter().flatten() {
-            service
-                .check()
-                .with_context(|| format!("its whole log is {}", service.log().display()))?;
+            service.check().with_context(|| {
+                format!("a part of the demo died, its log is {}", service.log().display())
+            })?;
         }
         Ok(())
     }
