@@ -12,7 +12,7 @@ use serde_json::json;
 
 const BOOT: Duration = Duration::from_secs(240);
 const DEPLOY: Duration = Duration::from_secs(240);
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 /// What is pulled when the power goes, in MiB: too much to be over before.
 const BALLAST: usize = 48;
 
