@@ -53,7 +53,7 @@ fn serve_at(fleet: Arc<Fabricated>, address: SocketAddr) -> Served {
         std::thread::sleep(Duration::from_millis(50));
     };
     let address = listener.local_addr().unwrap();
-    let app = web::router(fleet.clone()).fallback(web::not_found);
+    let app = web::router(fleet.clone(), tokio::sync::watch::channel(false).1).fallback(web::not_found);
     runtime.spawn(async move { axum::serve(listener, app).await.unwrap() });
     Served {
         fleet,

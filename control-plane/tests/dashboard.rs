@@ -18,7 +18,7 @@ use futures_util::StreamExt;
 use tower::ServiceExt;
 
 fn app_of(fleet: Arc<Fabricated>) -> Router {
-    web::router(fleet).fallback(web::not_found)
+    web::router(fleet, tokio::sync::watch::channel(false).1).fallback(web::not_found)
 }
 
 fn app(state: State) -> Router {

@@ -19,9 +19,11 @@ use axum::{Json, Router};
 use clap::Parser;
 use fabricated::{Fabricated, State, fixed_now};
 use fleet_control_plane::api::types::{
-    ChangeAnswer, ChangeQuery, EventQuery, ListQuery, Outcome, ProblemDetails, PutDeployment,
+    ChangeAnswer, ChangeQuery, EventQuery, ListQuery, Outcome, PairList, PairQuery, ProblemDetails,
+    PutDeployment,
 };
 use fleet_control_plane::ctl::{self, Cli, Client, Context, Exit, Terminal};
+use fleet_control_plane::fleet::view::PairView;
 use fleet_control_plane::web::Source;
 use futures_util::{StreamExt, stream};
 
@@ -103,6 +105,43 @@ async fn delete(Shared(server): Fleet, Path(name): Path<String>) -> Response {
     .into_response()
 }
 
+async fn pairs(Shared(server): Fleet, Query(query): Query<PairQuery>) -> Response {
+    let fleet = &server.fleet;
+    let all = ListQuery {
+        limit: Some(usize::MAX),
+        ..ListQuery::default()
+    };
+    let devices = fleet.devices(&all).unwrap().items;
+    let mut items: Vec<_> = devices
+        .iter()
+        .filter_map(|device| fleet.device(&device.id))
+        .flat_map(|device| device.deployments)
+        .filter(|pair| {
+            query
+                .deployment
+                .as_ref()
+                .is_none_or(|name| pair.deployment == *name)
+        })
+        .filter(|pair| query.phase.is_none_or(|state| pair.state == state))
+        .filter(|pair| query.state.is_none_or(|state| pair.device_state == state))
+        .collect();
+    let total = items.len() as u64;
+    let name = |pair: &PairView| format!("{}.{}", pair.device, pair.deployment);
+    items.sort_by_key(name);
+    items.retain(|pair| query.after.as_ref().is_none_or(|after| name(pair) > *after));
+    // Small pages, so that a client that does not go on is found out.
+    let more = items.len() > 5;
+    items.truncate(5);
+    let next = items.last().filter(|_| more).map(name);
+    Json(PairList {
+        recovery: fleet.recovery(),
+        total,
+        items,
+        next,
+    })
+    .into_response()
+}
+
 async fn watch(Shared(server): Fleet) -> Response {
     let first = stream::iter([Ok::<_, std::convert::Infallible>(
         Event::default().event("snapshot-end").data("{}"),
@@ -151,6 +190,7 @@ fn routes(server: Server) -> Router {
                     },
                 ),
             )
+            .route("/pairs", get(pairs))
             .route(
                 "/events",
                 get(|Shared(s): Fleet, Query(q): Query<EventQuery>| async move {
@@ -163,9 +203,17 @@ fn routes(server: Server) -> Router {
 
 /// Starts a server on a free port; it ends with the process of the test.
 fn serve(state: State) -> Server {
+    serve_after(Duration::ZERO, state)
+}
+
+/// Holds the port at once and answers later.
+fn serve_after(delay: Duration, state: State) -> Server {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
+    // A port that nobody holds refuses, as that of an operator that starts anew.
+    let place = listener.local_addr().unwrap();
+    let mut listener = Some(listener).filter(|_| delay.is_zero());
     let server = Server {
         fleet: Arc::new(Fabricated::still(state)),
         changes: Arc::default(),
@@ -178,6 +226,12 @@ fn serve(state: State) -> Server {
             .build()
             .unwrap();
         runtime.block_on(async {
+            tokio::time::sleep(delay).await;
+            let listener = listener.take().unwrap_or_else(|| {
+                let listener = std::net::TcpListener::bind(place).unwrap();
+                listener.set_nonblocking(true).unwrap();
+                listener
+            });
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             axum::serve(listener, app).await.unwrap();
         });
@@ -563,4 +617,102 @@ fn the_process_ends_with_the_documented_codes() {
     );
     let listed = run(&["get", "devices"]);
     assert!(!listed.stdout.contains(&0x1b), "no colour into a pipe");
+}
+
+#[test]
+fn a_rollout_waits_for_an_operator_that_is_away() {
+    let server = serve_after(Duration::from_secs(3), fabricated::calm(fixed_now()));
+    let ended = fleetctl(
+        &server,
+        &["rollout", "status", "deployment", "web", "--timeout", "30s"],
+    );
+    assert_eq!(ended.exit, None, "{}", ended.err);
+    assert_eq!(ended.err.matches("trying again").count(), 1, "{}", ended.err);
+    assert!(ended.out.contains("runs on 12 of 12"), "{}", ended.out);
+}
+
+#[test]
+fn a_rollout_is_judged_by_all_pairs_and_not_by_those_of_one_page() {
+    let mut state = fabricated::calm(fixed_now());
+    let web = state
+        .pairs
+        .iter()
+        .find(|pair| pair.deployment == "web")
+        .unwrap()
+        .clone();
+    for number in 0..600 {
+        let mut pair = web.clone();
+        pair.device = format!("site-{number:05}");
+        // Running, and sorted behind those that a page shows.
+        pair.desired_generation = Some(if number == 599 { 5 } else { 6 });
+        state.pairs.push(pair);
+    }
+    let server = serve(state);
+    let line = ["rollout", "status", "deployment", "web", "--timeout", "1s"];
+    assert_eq!(fleetctl(&server, &line).exit, Some(Exit::Rollout));
+    server.fleet.change(|state| {
+        for pair in state.pairs.iter_mut().filter(|pair| pair.deployment == "web") {
+            pair.desired_generation = Some(6);
+        }
+    });
+    assert_eq!(fleetctl(&server, &line).exit, None);
+}
+
+/// Watches in a thread that ends with the test: a watch has no end of its own.
+fn watching(server: &Server, line: &'static [&'static str]) -> Shown {
+    let out = Shown::default();
+    let (watcher, address) = (out.clone(), server.address.clone());
+    std::thread::spawn(move || fleetctl_into(watcher, &address, line));
+    out
+}
+
+fn wait(out: &Shown, what: impl Fn(&str) -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !what(&out.text()) {
+        assert!(Instant::now() < deadline, "in time only: {}", out.text());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn what_a_partial_view_lacks_is_not_gone() {
+    let server = serve(fabricated::calm(fixed_now()));
+    let out = watching(&server, &["get", "devices", "--watch", "-o", "name"]);
+    wait(&out, |text| text.lines().count() >= 12);
+    let all = out.text().lines().count();
+    server.fleet.change(|state| {
+        state.recovery.converged = false;
+        state.devices.truncate(3);
+        state.devices[0].arch = "riscv64".to_owned();
+    });
+    // The changed device is printed, so this look was made, and the others were not said to be gone.
+    wait(&out, |text| text.lines().count() > all);
+    assert!(!out.text().contains("gone"), "{}", out.text());
+    server.fleet.change(|state| state.recovery.converged = true);
+    wait(&out, |text| text.contains("gone"));
+}
+
+#[test]
+fn following_the_history_misses_none_and_survives_another_store() {
+    let server = serve(fabricated::calm(fixed_now()));
+    let event = |server: &Server, numbers: std::ops::RangeInclusive<u64>, word: &str| {
+        server.fleet.change(|state| {
+            let model = state.events[0].clone();
+            for sequence in numbers {
+                let mut item = model.clone();
+                item.sequence = sequence;
+                item.event.subject = format!("device/{word}-{sequence}");
+                state.events.insert(0, item);
+            }
+        });
+    };
+    let out = watching(&server, &["events", "--watch", "-o", "name"]);
+    wait(&out, |text| !text.is_empty());
+    event(&server, 10_001..=11_500, "burst");
+    wait(&out, |text| text.contains("burst-11500"));
+    assert_eq!(out.text().matches("burst-").count(), 1_500);
+    server.fleet.change(|state| state.events.truncate(1));
+    event(&server, 1..=2, "anew");
+    server.fleet.change(|state| state.events.truncate(2));
+    wait(&out, |text| text.contains("anew-2"));
 }

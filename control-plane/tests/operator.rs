@@ -373,3 +373,43 @@ async fn without_a_server_it_starts_says_so_and_begins_when_the_server_is_there(
     assert_eq!(operator.get("/readyz").await.0, 200);
     operator.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_breaks_while_the_connection_stands_is_said_and_begins_anew() {
+    let bed = Bed::start();
+    let operator = bed.operator().await;
+    operator.converged().await;
+    let looker = bed.looker().await;
+    let stream = bucket::DEPLOYMENT_STATE.stream();
+    let name = consumers(&looker)
+        .await
+        .into_iter()
+        .find_map(|name| name.strip_prefix(&format!("{stream}/")).map(str::to_owned))
+        .expect("the operator watches it");
+    let fleet = operator.fleet.clone();
+    let said = tokio::spawn(async move {
+        fleet
+            .wait_until(|fleet| {
+                let recovery = fleet.recovery();
+                let detail = recovery.detail.unwrap_or_default();
+                recovery.connected
+                    && !recovery.converged
+                    && detail.contains("the watch of deployment-state broke")
+            })
+            .await;
+    });
+    looker
+        .get_stream(&stream)
+        .await
+        .expect("it is there")
+        .delete_consumer(&name)
+        .await
+        .expect("deleted");
+    tokio::time::timeout(support::SOON, said)
+        .await
+        .expect("it is said")
+        .expect("no panic");
+    operator.converged().await;
+    assert_eq!(operator.get("/readyz").await.0, 200);
+    operator.close().await;
+}

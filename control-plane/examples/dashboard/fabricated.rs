@@ -127,6 +127,8 @@ impl State {
         let mut deployment = self.deployments.iter().find(|d| d.name == name)?.clone();
         deployment.pairs = self.pair_counts(|p| p.deployment == name);
         deployment.selected = deployment.pairs.total;
+        let old = |p: &&PairView| p.deployment == name && p.desired_generation != Some(deployment.generation);
+        deployment.behind = self.pairs.iter().filter(old).count() as u64;
         Some(deployment)
     }
 }
@@ -258,9 +260,17 @@ impl Source for Fabricated {
                     .as_ref()
                     .is_none_or(|s| e.event.subject.starts_with(s.as_str()))
             };
-            let items: Vec<_> = state.events.iter().filter(about).cloned().collect();
+            let new = |e: &&EventItem| query.after.is_none_or(|after| e.sequence > after);
+            let mut items: Vec<_> = state.events.iter().filter(about).filter(new).cloned().collect();
+            let most = query.limit.unwrap_or(100);
+            if query.after.is_some() && items.len() > most {
+                items.drain(..items.len() - most);
+            }
             EventList {
                 items,
+                newest: state.events.iter().map(|e| e.sequence).max().unwrap_or(0),
+                stream_created: None,
+                detail: None,
                 searched: state.events.len() as u64,
                 unreadable: 0,
             }
@@ -344,6 +354,7 @@ pub fn deployment(name: &str, image: &str, generation: u64, now: DateTime<Utc>) 
         changed_at: now - TimeDelta::minutes(12),
         selected: 0,
         pairs: PairCounts::default(),
+        behind: 0,
         deleted: false,
         problem_count: 0,
     }

@@ -31,6 +31,7 @@ async fn main() -> anyhow::Result<()> {
         .await
         .with_context(|| format!("port {port}"))?;
     println!("http://127.0.0.1:{port}/ shows a {scene} fleet");
-    let app = fleet_control_plane::web::router(fleet).fallback(fleet_control_plane::web::not_found);
+    let never = tokio::sync::watch::channel(false).1;
+    let app = fleet_control_plane::web::router(fleet, never).fallback(fleet_control_plane::web::not_found);
     axum::serve(listener, app).await.context("serving")
 }

@@ -1,5 +1,6 @@
 //! Changing deployments: compare-and-set, then the history.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -12,6 +13,7 @@ use fleet_protocol::deployment::name_problem;
 use fleet_protocol::event::{self, FleetEvent};
 use fleet_protocol::score::{FieldError, label_problems};
 use fleet_protocol::{Deployment, DeploymentName, wire};
+use tracing::Instrument;
 
 use super::read::asked;
 use super::types::{ACTOR_HEADER, ChangeAnswer, ChangeQuery, Outcome, ProblemDetails, PutDeployment};
@@ -183,28 +185,29 @@ impl Request {
     }
 
     async fn change(
-        &self,
+        self,
         state: &ApiState,
         dry_run: bool,
         decide: impl Fn(&Fleet, &DeploymentName) -> Result<Decision, ApiError>,
     ) -> Result<ChangeAnswer, ApiError> {
+        let request = Arc::new(self);
         for attempt in 1..=TRIES {
             let version = state.fleet.changes();
-            let decision = state.fleet.read(|fleet| decide(fleet, &self.name))?;
-            self.check(&decision)?;
+            let decision = state.fleet.read(|fleet| decide(fleet, &request.name))?;
+            request.check(&decision)?;
             let answer = ChangeAnswer {
                 outcome: decision.outcome,
                 dry_run,
-                name: self.name.to_string(),
+                name: request.name.to_string(),
                 generation: decision.generation,
                 devices: decision.devices,
             };
             let Some((expected, value)) = decision.write.filter(|_| !dry_run) else {
                 return Ok(answer);
             };
-            match self.write(state, expected, value).await {
+            match Arc::clone(&request).commit(state, &answer, expected, value).await {
                 Ok(revision) => {
-                    self.done(state, &answer, revision).await;
+                    request.seen(state, revision).await;
                     return Ok(answer);
                 }
                 Err(WriteError::Conflict { .. }) if attempt < TRIES => look_again(version).await,
@@ -212,6 +215,31 @@ impl Request {
             }
         }
         unreachable!("the last try returns")
+    }
+
+    /// Writes and appends to the history in a task of its own: a client that goes away drops the request's future, and a
+    /// change without its line in the history would be one that nobody made.
+    async fn commit(
+        self: Arc<Self>,
+        state: &ApiState,
+        answer: &ChangeAnswer,
+        expected: u64,
+        value: Option<Bytes>,
+    ) -> Result<u64, WriteError> {
+        let (state, answer) = (state.clone(), answer.clone());
+        let target = format!("{}/{}", BucketId::Deployments.name(), self.name);
+        let commit = async move {
+            let revision = self.write(&state, expected, value).await?;
+            self.record(&state, &answer).await;
+            Ok(revision)
+        };
+        let task = tokio::spawn(commit.instrument(tracing::Span::current()));
+        task.await.unwrap_or_else(|error| {
+            Err(WriteError::Unavailable {
+                target,
+                source: error.into(),
+            })
+        })
     }
 
     fn check(&self, decision: &Decision) -> Result<(), ApiError> {
@@ -244,7 +272,7 @@ impl Request {
         result
     }
 
-    async fn done(&self, state: &ApiState, answer: &ChangeAnswer, revision: u64) {
+    async fn record(&self, state: &ApiState, answer: &ChangeAnswer) {
         let (kind, what) = match answer.outcome {
             Outcome::Created => ("deployment-created", "created"),
             Outcome::Changed => ("deployment-changed", "changed"),
@@ -264,6 +292,10 @@ impl Request {
         };
         tracing::info!(actor = %self.actor, deployment = %self.name, %kind, detail = %event.detail, "change");
         state.historian.append(&event::operator_subject(), &event).await;
+    }
+
+    /// Waits until the aggregate shows the change.
+    async fn seen(&self, state: &ApiState, revision: u64) {
         let seen = state.fleet.wait_until(|fleet| {
             let slot = fleet.deployment(&self.name).and_then(|entry| entry.slot());
             slot.is_some_and(|slot| slot.revision >= revision)

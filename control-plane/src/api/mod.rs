@@ -77,6 +77,7 @@ pub const ROUTES: &[(&str, &[&str])] = &[
     ("/api/v0/deployments", &["get"]),
     ("/api/v0/deployments/{name}", &["get", "put", "delete"]),
     ("/api/v0/deployments/{name}/devices/{id}", &["get"]),
+    ("/api/v0/pairs", &["get"]),
     ("/api/v0/events", &["get"]),
     ("/api/v0/watch", &["get"]),
     ("/api/v0/openapi.json", &["get"]),
@@ -87,7 +88,7 @@ pub const ROUTES: &[(&str, &[&str])] = &[
 
 /// API and dashboard.
 pub fn router(state: ApiState) -> Router {
-    let dashboard = crate::web::router(Arc::new(state.fleet.clone()));
+    let dashboard = crate::web::router(Arc::new(state.fleet.clone()), state.stopped.clone());
     Router::new()
         .route("/api/v0/status", get(read::status))
         .route("/api/v0/devices", get(read::devices))
@@ -98,6 +99,7 @@ pub fn router(state: ApiState) -> Router {
             get(read::deployment).put(change::put).delete(change::delete),
         )
         .route("/api/v0/deployments/{name}/devices/{id}", get(read::pair))
+        .route("/api/v0/pairs", get(read::pairs))
         .route("/api/v0/events", get(read::events))
         .route("/api/v0/watch", get(watch::watch))
         .route("/api/v0/openapi.json", get(openapi::document))

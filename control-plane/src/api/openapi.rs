@@ -21,6 +21,7 @@ use super::{change, health, read, watch};
         read::deployments,
         read::deployment,
         read::pair,
+        read::pairs,
         read::events,
         change::put,
         change::delete,

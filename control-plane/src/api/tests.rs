@@ -29,13 +29,14 @@ struct Rig {
     fleet: FleetHandle,
     router: Router,
     stop: watch::Sender<bool>,
+    clock: Clock,
     _operator: Operator,
 }
 
 async fn rig() -> Rig {
     let clock = Clock::standing_at(noon());
     let store = MemoryStore::new(clock.clone());
-    let fleet = FleetHandle::new(clock);
+    let fleet = FleetHandle::new(clock.clone());
     let metrics = Arc::new(Metrics::default());
     let writes = Arc::new(store.clone());
     let (stop, stopped) = watch::channel(false);
@@ -49,6 +50,7 @@ async fn rig() -> Rig {
         fleet,
         router,
         stop,
+        clock,
         _operator: operator,
     }
 }
@@ -322,7 +324,7 @@ async fn a_store_that_does_not_answer_is_said_so() {
 async fn while_recovering_it_is_alive_not_ready_and_changes_nothing() {
     let clock = Clock::standing_at(noon());
     let store = MemoryStore::new(clock.clone());
-    let fleet = FleetHandle::new(clock);
+    let fleet = FleetHandle::new(clock.clone());
     let (stop, stopped) = watch::channel(false);
     let state = ApiState::new(
         fleet.clone(),
@@ -342,9 +344,19 @@ async fn while_recovering_it_is_alive_not_ready_and_changes_nothing() {
         fleet,
         router: router(state),
         stop,
+        clock,
         _operator: operator,
     };
     assert_eq!(rig.get("/healthz").await.0, StatusCode::OK);
+    // What was not read yet is not missing.
+    for path in ["devices/pi-1", "deployments/web", "deployments/web/devices/pi-1"] {
+        let (status, error) = rig.get(&format!("/api/v0/{path}")).await;
+        assert_eq!(
+            (status, &error["kind"]),
+            (StatusCode::SERVICE_UNAVAILABLE, &json!("recovering")),
+            "{path}"
+        );
+    }
     let (status, error) = rig.get("/readyz").await;
     assert_eq!(
         (status, &error["kind"]),
@@ -558,4 +570,155 @@ async fn a_deployment_of_a_newer_control_plane_is_not_written_over() {
             .is_some_and(|view| view.spec.is_some())
     })
     .await;
+}
+
+/// A store whose next write waits until it is let go.
+struct Slow {
+    store: MemoryStore,
+    begun: tokio::sync::Notify,
+    go: tokio::sync::Notify,
+}
+
+impl crate::store::Writes for Slow {
+    fn put<'a>(
+        &'a self,
+        bucket: BucketId,
+        key: &'a str,
+        expected: u64,
+        value: bytes::Bytes,
+    ) -> futures_util::future::BoxFuture<'a, Result<u64, crate::store::WriteError>> {
+        Box::pin(async move {
+            if bucket == BucketId::Deployments {
+                self.begun.notify_one();
+                self.go.notified().await;
+            }
+            self.store.put(bucket, key, expected, value).await
+        })
+    }
+
+    fn delete<'a>(
+        &'a self,
+        bucket: BucketId,
+        key: &'a str,
+        expected: u64,
+    ) -> futures_util::future::BoxFuture<'a, Result<u64, crate::store::WriteError>> {
+        self.store.delete(bucket, key, expected)
+    }
+
+    fn append<'a>(
+        &'a self,
+        subject: &'a str,
+        value: bytes::Bytes,
+    ) -> futures_util::future::BoxFuture<'a, Result<u64, crate::store::WriteError>> {
+        self.store.append(subject, value)
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_takes_neither_the_change_nor_its_line_in_the_history_with_it() {
+    let rig = rig().await;
+    let slow = Arc::new(Slow {
+        store: rig.store.clone(),
+        begun: tokio::sync::Notify::new(),
+        go: tokio::sync::Notify::new(),
+    });
+    let (_stop, stopped) = watch::channel(false);
+    let state = ApiState::new(
+        rig.fleet.clone(),
+        slow.clone(),
+        Arc::new(Metrics::default()),
+        stopped,
+    );
+    let request = Request::put("/api/v0/deployments/web")
+        .header("x-fleet-actor", "ada")
+        .body(Body::from(web("lyon").to_string()))
+        .unwrap();
+    let answer = tokio::spawn(router(state).oneshot(request));
+    slow.begun.notified().await;
+    answer.abort();
+    assert!(answer.await.is_err(), "the client is gone before its answer");
+    slow.go.notify_one();
+    until("the history tells of it", || {
+        rig.history()
+            .iter()
+            .any(|event| event["actor"] == "ada" && event["kind"] == "deployment-created")
+    })
+    .await;
+    assert_eq!(rig.get("/api/v0/deployments/web").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_page_that_is_followed_ends_with_the_operator() {
+    let rig = rig().await;
+    let response = rig
+        .send(Request::get("/live?page=/").body(Body::empty()).unwrap())
+        .await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut stream = response.into_body().into_data_stream();
+    stream.next().await.expect("a greeting").expect("readable");
+    rig.stop.send(true).expect("the stream listens");
+    let rest = tokio::time::timeout(std::time::Duration::from_secs(5), async {
+        while stream.next().await.is_some() {}
+    });
+    rest.await.expect("the stream ends");
+}
+
+#[tokio::test]
+async fn only_so_many_pages_are_followed_at_one_time() {
+    let rig = rig().await;
+    let follow = || Request::get("/live?page=/").body(Body::empty()).unwrap();
+    let mut open = Vec::new();
+    for _ in 0..256 {
+        let response = rig.send(follow()).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        open.push(response);
+    }
+    assert_eq!(rig.send(follow()).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    open.pop();
+    assert_eq!(rig.send(follow()).await.status(), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_as_ever_moves_the_time_that_a_followed_page_shows() {
+    let rig = rig().await;
+    rig.store.set(BucketId::Info, "pi-1", Some(info("lyon")));
+    rig.store
+        .set(BucketId::Heartbeat, "pi-1", Some(crate::fixture::heartbeat()));
+    until("the device is there", || {
+        rig.fleet
+            .device("pi-1")
+            .is_some_and(|device| device.summary.last_heartbeat_at.is_some())
+    })
+    .await;
+    let request = Request::get("/live?page=/devices/pi-1")
+        .body(Body::empty())
+        .unwrap();
+    let mut stream = rig.send(request).await.into_body().into_data_stream();
+    let mut next = async || {
+        let event = tokio::time::timeout(std::time::Duration::from_secs(60), stream.next()).await;
+        String::from_utf8(
+            event
+                .expect("in time")
+                .expect("one more")
+                .expect("readable")
+                .to_vec(),
+        )
+        .expect("text")
+    };
+    assert!(next().await.contains("event: hello"));
+    assert!(next().await.contains("event: page"));
+    assert!(next().await.contains("event: tick"), "nothing new is no page");
+    let version = rig.fleet.version();
+    rig.clock.forward(chrono::TimeDelta::seconds(15));
+    rig.store
+        .set(BucketId::Heartbeat, "pi-1", Some(crate::fixture::heartbeat()));
+    let later = noon() + chrono::TimeDelta::seconds(15);
+    until("the heartbeat was read", || {
+        rig.fleet
+            .device("pi-1")
+            .is_some_and(|device| device.summary.last_heartbeat_at == Some(later))
+    })
+    .await;
+    assert_eq!(rig.fleet.version(), version, "a heartbeat as ever is no change");
+    assert!(next().await.contains("event: page"));
 }

@@ -130,6 +130,48 @@ pub struct DeploymentList {
     pub next: Option<String>,
 }
 
+/// Query of `GET /pairs`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PairQuery {
+    /// Only of this deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
+    /// Only on this device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Labels of the device that must all match, as for devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub l: Option<String>,
+    /// Only in this state (`Failed`, `Running`, …).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
+    pub phase: Option<PairState>,
+    /// Only on devices in this state (`Online`, `Offline`, `Unknown`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
+    pub state: Option<DeviceState>,
+    /// Most items; 500 when absent, 5,000 at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Items after this one: `next` of the answer before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// `GET /pairs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PairList {
+    /// Whether this is the whole truth.
+    pub recovery: RecoveryView,
+    /// How many match, over all pages.
+    pub total: u64,
+    /// Sorted by device and deployment.
+    pub items: Vec<PairView>,
+    /// Give it as `after` for the next page; absent on the last one.
+    pub next: Option<String>,
+}
+
 /// Query of `GET /events`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -140,6 +182,9 @@ pub struct EventQuery {
     /// Only those about this: `deployment/web`, `device/pi-1` (and all below it).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    /// Only those after this sequence, and of these the oldest: the way to follow the history without a gap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
 }
 
 /// `GET /events`.
@@ -151,6 +196,15 @@ pub struct EventList {
     pub searched: u64,
     /// Events that cannot be read by this version.
     pub unreadable: u64,
+    /// The newest sequence of all that were looked at, also of those that do not match; 0 when there are none.
+    #[serde(default)]
+    pub newest: u64,
+    /// When the stream was created: another time is another history, whose sequences begin anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_created: Option<chrono::DateTime<chrono::Utc>>,
+    /// Why newer events may be missing; absent when all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 /// One event of the history.

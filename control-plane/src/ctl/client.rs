@@ -9,7 +9,7 @@ use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use super::error::{CtlError, Exit};
-use crate::api::types::{ACTOR_HEADER, BASE, ChangeAnswer, ListQuery, ProblemDetails};
+use crate::api::types::{ACTOR_HEADER, BASE, ChangeAnswer, ListQuery, PairList, PairQuery, ProblemDetails};
 
 /// Largest answer that is read, in bytes.
 const MAX_ANSWER: u64 = 64 << 20;
@@ -84,7 +84,12 @@ impl Client {
         path: &str,
         query: &ListQuery,
     ) -> Result<T, CtlError> {
-        self.get(object, &format!("{path}{}", query_text(query)))
+        self.get(object, &format!("{path}{}", list_text(query)))
+    }
+
+    /// Asks for a page of pairs.
+    pub(super) fn pairs(&self, query: &PairQuery) -> Result<PairList, CtlError> {
+        self.get("pairs", &format!("/pairs{}", pairs_text(query)))
     }
 
     /// Sends a change.
@@ -206,15 +211,30 @@ pub(super) fn encoded(text: &str) -> String {
     out
 }
 
-fn query_text(query: &ListQuery) -> String {
-    let parts = [
+fn list_text(query: &ListQuery) -> String {
+    query_text([
         ("l", query.l.clone()),
         ("q", query.q.clone()),
         ("phase", query.phase.map(|phase| phase.to_string())),
         ("state", query.state.map(|state| state.to_string())),
         ("limit", query.limit.map(|limit| limit.to_string())),
         ("after", query.after.clone()),
-    ];
+    ])
+}
+
+fn pairs_text(query: &PairQuery) -> String {
+    query_text([
+        ("deployment", query.deployment.clone()),
+        ("device", query.device.clone()),
+        ("l", query.l.clone()),
+        ("phase", query.phase.map(|phase| phase.to_string())),
+        ("state", query.state.map(|state| state.to_string())),
+        ("limit", query.limit.map(|limit| limit.to_string())),
+        ("after", query.after.clone()),
+    ])
+}
+
+fn query_text<const N: usize>(parts: [(&str, Option<String>); N]) -> String {
     let given: Vec<String> = parts
         .into_iter()
         .filter_map(|(name, value)| value.map(|value| format!("{name}={}", encoded(&value))))

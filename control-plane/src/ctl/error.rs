@@ -41,6 +41,8 @@ pub struct Told {
     what: String,
     why: String,
     next: Option<String>,
+    /// The server is away or does not know everything yet: the same may work in a moment.
+    temporary: bool,
 }
 
 impl CtlError {
@@ -50,6 +52,7 @@ impl CtlError {
             what: what.into(),
             why: why.into(),
             next: None,
+            temporary: exit == Exit::Unreachable,
         };
         Self::Told(Box::new(told))
     }
@@ -75,7 +78,24 @@ impl CtlError {
         if let (Some(id), Exit::Failed) = (&problem.request_id, exit) {
             why.push_str(&format!(" (request {id})"));
         }
-        Self::new(exit, format!("{object}: {}", problem.title), why)
+        let mut error = Self::new(exit, format!("{object}: {}", problem.title), why);
+        if let Self::Told(told) = &mut error {
+            told.temporary = [502, 503, 504].contains(&problem.status);
+        }
+        error
+    }
+
+    /// Whether the same may work in a moment.
+    pub(super) fn is_temporary(&self) -> bool {
+        matches!(self, Self::Told(told) if told.temporary)
+    }
+
+    /// What failed, without why.
+    pub(super) fn what(&self) -> String {
+        match self {
+            Self::Told(told) => told.what.clone(),
+            other => other.to_string(),
+        }
     }
 
     /// The code to end with.

@@ -1,5 +1,7 @@
 //! `events`: the history, oldest first so that the newest stands at the prompt.
 
+use chrono::{DateTime, Utc};
+
 use super::Context;
 use super::args::{EventsArgs, Format};
 use super::client::encoded;
@@ -10,35 +12,87 @@ use super::terminal::safe;
 use crate::api::types::{EventItem, EventList};
 use crate::manifest;
 
+/// Events of one page while following; the most that the server gives.
+const PAGE: usize = 1_000;
+
 pub(super) fn run(args: &EventsArgs, context: &mut Context<'_>) -> Result<(), CtlError> {
     if !args.watch {
-        let items = fetch(args, context)?;
-        if items.is_empty() {
+        let list = fetch(args, context, None)?;
+        incomplete(&list, context)?;
+        if list.items.is_empty() {
             return context.terminal.note("Nothing has happened yet.");
         }
-        return print(args, &items, context);
+        return print(args, &list.items, context);
     }
-    let mut last = 0;
-    follow(context, &[], |context| {
-        let items: Vec<EventItem> = fetch(args, context)?
-            .into_iter()
-            .filter(|item| item.sequence > last)
-            .collect();
-        last = items.iter().map(|item| item.sequence).max().unwrap_or(last);
-        lines(args, &items, context)
-    })
+    let mut place: Option<Place> = None;
+    follow(context, &[], |context| look(args, &mut place, context))
 }
 
-fn fetch(args: &EventsArgs, context: &Context<'_>) -> Result<Vec<EventItem>, CtlError> {
+/// How far the history was printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    stream: Option<DateTime<Utc>>,
+    last: u64,
+}
+
+impl Place {
+    /// Where to go on; `None` when this is another history than before, which is then told from its beginning.
+    fn after(self, list: &EventList) -> Option<u64> {
+        (self.stream == list.stream_created && list.newest >= self.last).then_some(self.last)
+    }
+}
+
+/// Prints what came since the last look, page by page.
+fn look(args: &EventsArgs, place: &mut Option<Place>, context: &mut Context<'_>) -> Result<(), CtlError> {
+    loop {
+        let list = fetch(args, context, place.map(|place| place.last))?;
+        if list.detail.is_some() {
+            // The tail is being read anew: what is there now says nothing about what is gone. Word comes when it is whole.
+            return incomplete(&list, context);
+        }
+        if place.is_some_and(|place| place.after(&list).is_none()) {
+            context
+                .terminal
+                .note("fleetctl: the history begins anew: the store is another one")?;
+            *place = Some(Place {
+                stream: list.stream_created,
+                last: 0,
+            });
+            continue;
+        }
+        lines(args, &list.items, context)?;
+        let full = place.is_some() && list.items.len() == PAGE;
+        let newest = list.items.last().map(|item| item.sequence).filter(|_| full);
+        *place = Some(Place {
+            stream: list.stream_created,
+            last: newest.unwrap_or(list.newest),
+        });
+        if !full {
+            return Ok(());
+        }
+    }
+}
+
+fn incomplete(list: &EventList, context: &mut Context<'_>) -> Result<(), CtlError> {
+    match &list.detail {
+        Some(detail) => context.terminal.note(&format!("fleetctl: {}", safe(detail))),
+        None => Ok(()),
+    }
+}
+
+/// Oldest first: the newest ones, or the page after a sequence.
+fn fetch(args: &EventsArgs, context: &Context<'_>, after: Option<u64>) -> Result<EventList, CtlError> {
     let about = args
         .about
         .as_ref()
         .map_or_else(String::new, |about| format!("&subject={}", encoded(about)));
-    let mut list: EventList = context
-        .client
-        .get("events", &format!("/events?limit={}{about}", args.limit))?;
+    let which = after.map_or_else(
+        || format!("limit={}", args.limit),
+        |after| format!("limit={PAGE}&after={after}"),
+    );
+    let mut list: EventList = context.client.get("events", &format!("/events?{which}{about}"))?;
     list.items.reverse();
-    Ok(list.items)
+    Ok(list)
 }
 
 fn row(item: &EventItem) -> [String; 5] {

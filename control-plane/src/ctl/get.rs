@@ -12,7 +12,7 @@ use super::error::{CtlError, Exit};
 use super::stream::follow;
 use super::table::{self, Cell, age, counts, device_tone, pair_tone, plain, toned};
 use super::{Context, Terminal};
-use crate::api::types::{DeploymentList, DeviceList, ListQuery};
+use crate::api::types::{DeploymentList, DeviceList, ListQuery, PairQuery};
 use crate::fleet::view::{
     DeploymentSummary, DeploymentView, DeviceSummary, DeviceView, PairView, RecoveryView,
 };
@@ -31,7 +31,7 @@ struct Item {
 
 pub(super) fn run(args: &GetArgs, context: &mut Context<'_>) -> Result<(), CtlError> {
     if !args.watch {
-        let items = fetch(args, context)?;
+        let (items, _) = fetch(args, context)?;
         return print(args, &items, context.terminal);
     }
     let mut seen: BTreeMap<String, Value> = BTreeMap::new();
@@ -42,10 +42,11 @@ pub(super) fn run(args: &GetArgs, context: &mut Context<'_>) -> Result<(), CtlEr
         Kind::Pairs => &["pair", "pair-gone"],
     };
     follow(context, names, |context| {
-        let items = fetch(args, context)?;
+        let (items, whole) = fetch(args, context)?;
+        // What a partial view lacks may yet come.
         let gone: Vec<String> = seen
             .keys()
-            .filter(|name| items.iter().all(|item| item.name != **name))
+            .filter(|name| whole && items.iter().all(|item| item.name != **name))
             .cloned()
             .collect();
         let new: Vec<&Item> = items
@@ -64,15 +65,18 @@ pub(super) fn run(args: &GetArgs, context: &mut Context<'_>) -> Result<(), CtlEr
     })
 }
 
-fn fetch(args: &GetArgs, context: &mut Context<'_>) -> Result<Vec<Item>, CtlError> {
+/// The items, and whether they are the whole truth.
+fn fetch(args: &GetArgs, context: &mut Context<'_>) -> Result<(Vec<Item>, bool), CtlError> {
     let now = (context.now)();
     let wide = args.output == Format::Wide;
     let (items, recovery) = match args.kind {
         Kind::Devices => devices(args, &context.client, now, wide)?,
         Kind::Deployments => deployments(args, &context.client, now, wide)?,
-        Kind::Pairs => (pairs(args, &context.client, now, wide)?, None),
+        Kind::Pairs => pairs(args, &context.client, now, wide)?,
     };
-    if let Some(recovery) = recovery.filter(|recovery| !recovery.converged || !recovery.connected) {
+    let partial = recovery.filter(|recovery| !recovery.converged || !recovery.connected);
+    let whole = partial.is_none();
+    if let Some(recovery) = partial {
         let why = recovery
             .detail
             .unwrap_or_else(|| "what is missing may yet come".to_owned());
@@ -80,7 +84,7 @@ fn fetch(args: &GetArgs, context: &mut Context<'_>) -> Result<Vec<Item>, CtlErro
             .terminal
             .note(&format!("fleetctl: the operator is recovering: {why}"))?;
     }
-    Ok(items)
+    Ok((items, whole))
 }
 
 type Items = (Vec<Item>, Option<RecoveryView>);
@@ -149,31 +153,10 @@ pub(super) fn deployment(client: &Client, name: &str) -> Result<DeploymentView, 
     )
 }
 
-fn pairs(args: &GetArgs, client: &Client, now: DateTime<Utc>, wide: bool) -> Result<Vec<Item>, CtlError> {
-    let views = match args.name.as_deref().map(|name| name.split_once('/').ok_or(name)) {
-        Some(Ok((deployment, device))) => vec![pair(client, deployment, device)?],
-        Some(Err(name)) => deployment(client, name)?.devices,
-        None => {
-            let list: DeploymentList = client.list(
-                "deployments",
-                "/deployments",
-                &ListQuery {
-                    l: args.labels.clone(),
-                    ..ListQuery::default()
-                },
-            )?;
-            let views: Result<Vec<_>, _> = list
-                .items
-                .iter()
-                .map(|summary| deployment(client, &summary.name))
-                .collect();
-            views?.into_iter().flat_map(|view| view.devices).collect()
-        }
-    };
-    let wanted = |view: &&PairView| {
-        args.phase.is_none_or(|state| view.state == state)
-            && args.state.is_none_or(|state| view.device_state == state)
-    };
+/// Pairs of one page.
+const PAIRS_PAGE: usize = 2_000;
+
+fn pairs(args: &GetArgs, client: &Client, now: DateTime<Utc>, wide: bool) -> Result<Items, CtlError> {
     let named = |view: &PairView| {
         item(
             &format!("{}/{}", view.deployment, view.device),
@@ -181,7 +164,32 @@ fn pairs(args: &GetArgs, client: &Client, now: DateTime<Utc>, wide: bool) -> Res
             view,
         )
     };
-    Ok(views.iter().filter(wanted).map(named).collect())
+    if let Some((deployment, device)) = args.name.as_deref().and_then(|name| name.split_once('/')) {
+        return Ok((vec![named(&pair(client, deployment, device)?)], None));
+    }
+    let mut query = PairQuery {
+        deployment: args.name.clone(),
+        l: args.labels.clone(),
+        phase: args.phase,
+        state: args.state,
+        limit: Some(PAIRS_PAGE),
+        ..PairQuery::default()
+    };
+    let mut views = Vec::new();
+    let recovery = loop {
+        let page = client.pairs(&query)?;
+        views.extend(page.items);
+        query.after = page.next;
+        if query.after.is_none() {
+            break page.recovery;
+        }
+    };
+    if let (Some(name), true) = (&args.name, views.is_empty()) {
+        // Nothing of it, or no such deployment.
+        deployment(client, name)?;
+    }
+    views.sort_by(|a, b| (&a.deployment, a.state, &a.device).cmp(&(&b.deployment, b.state, &b.device)));
+    Ok((views.iter().map(named).collect(), Some(recovery)))
 }
 
 pub(super) fn pair(client: &Client, deployment: &str, device: &str) -> Result<PairView, CtlError> {

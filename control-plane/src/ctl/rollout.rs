@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::Context;
 use super::args::{RolloutArgs, RolloutCommand};
+use super::client::Client;
 use super::error::{CtlError, Exit};
 use super::get;
 use super::table::plural;
+use crate::api::types::PairQuery;
 use crate::fleet::view::{DeploymentView, DeviceState, PairState};
 
 /// Time between two looks.
@@ -29,11 +31,27 @@ pub(super) fn run(args: &RolloutArgs, context: &mut Context<'_>) -> Result<(), C
     let RolloutCommand::Status { name, timeout, .. } = &args.command;
     let begun = Instant::now();
     let mut over_since: Option<Instant> = None;
+    let mut lost = false;
     let mut told: Option<(Instant, String)> = None;
     loop {
-        let view = get::deployment(&context.client, name)?;
+        let look = get::deployment(&context.client, name)
+            .and_then(|view| stand(&view, || away(&context.client, name)).map(|stand| (view, stand)));
+        let (view, stand) = match look {
+            // An operator that starts anew is no reason to give a rollout up.
+            Err(error) if error.is_temporary() && begun.elapsed() < *timeout => {
+                if !std::mem::replace(&mut lost, true) {
+                    context
+                        .terminal
+                        .note(&format!("fleetctl: {}, trying again", error.what()))?;
+                }
+                std::thread::sleep(PAUSE);
+                continue;
+            }
+            look => look?,
+        };
+        lost = false;
         let text = words(&view);
-        match stand(&view) {
+        match stand {
             Stand::Done => return context.terminal.line(&format!("deployment/{name}: {text}")),
             Stand::OnItsWay => over_since = None,
             Stand::Over => {
@@ -59,29 +77,38 @@ pub(super) fn run(args: &RolloutArgs, context: &mut Context<'_>) -> Result<(), C
     }
 }
 
-/// Whether every pair of this generation runs. The counts are of all devices, the pairs of the most urgent ones.
-fn stand(view: &DeploymentView) -> Stand {
+/// Whether every pair of this generation runs, by the counts of all devices. `away` counts those that wait on a device that is
+/// not there; it is asked only when that decides.
+fn stand(view: &DeploymentView, away: impl FnOnce() -> Result<u64, CtlError>) -> Result<Stand, CtlError> {
     let counts = &view.summary.pairs;
     // Right after `apply`, pairs may still be those of the generation before.
-    let taken_up = view
-        .devices
-        .iter()
-        .all(|pair| pair.desired_generation == Some(view.summary.generation));
+    let taken_up = view.summary.behind == 0;
     if taken_up && counts.total > 0 && counts.total == counts.running && counts.total == view.summary.selected
     {
-        return Stand::Done;
+        return Ok(Stand::Done);
     }
     let bad = counts.failed + counts.stuck + counts.unreadable;
-    let away = view
-        .devices
-        .iter()
-        .filter(|pair| pair.state == PairState::Waiting && pair.device_state != DeviceState::Online)
-        .count() as u64;
-    if taken_up && bad > 0 && counts.running + bad + away == counts.total {
-        Stand::Over
+    let still = counts.running + bad + counts.waiting == counts.total;
+    if taken_up && bad > 0 && still && (counts.waiting == 0 || away()? == counts.waiting) {
+        Ok(Stand::Over)
     } else {
-        Stand::OnItsWay
+        Ok(Stand::OnItsWay)
     }
+}
+
+fn away(client: &Client, name: &str) -> Result<u64, CtlError> {
+    let mut away = 0;
+    for state in [DeviceState::Offline, DeviceState::Unknown] {
+        let query = PairQuery {
+            deployment: Some(name.to_owned()),
+            phase: Some(PairState::Waiting),
+            state: Some(state),
+            limit: Some(1),
+            ..PairQuery::default()
+        };
+        away += client.pairs(&query)?.total;
+    }
+    Ok(away)
 }
 
 fn words(view: &DeploymentView) -> String {

@@ -27,8 +27,13 @@ pub(super) fn follow(
             until_lost(context, names, &mut look)
         });
         match outcome {
-            Err(error) if error.exit() == Exit::Unreachable && begun => {
-                let wait = format!("fleetctl: connection lost, trying again in {} s", retry.as_secs());
+            Err(error) if error.is_temporary() && begun => {
+                let what = if error.exit() == Exit::Unreachable {
+                    "connection lost".to_owned()
+                } else {
+                    error.what()
+                };
+                let wait = format!("fleetctl: {what}, trying again in {} s", retry.as_secs());
                 context.terminal.note(&wait)?;
             }
             Err(error) => return Err(error),

@@ -26,13 +26,30 @@ impl Fleet {
                 self.connected = *connected;
                 self.session = self.session.max(*session);
             }
+            StoreEvent::Broken { source, why } => {
+                match source {
+                    Source::Bucket(bucket) => self.watches[bucket.index()].broke(why),
+                    Source::History => self.history_watch.broke(why),
+                }
+                changes.insert(Change::Recovery);
+            }
             StoreEvent::Begin {
                 source: Source::History,
-                ..
-            } => self.history.clear(),
+                session,
+                stream_created,
+                target,
+            } => {
+                self.session = self.session.max(*session);
+                self.history_watch.begin(*session, *stream_created, *target);
+                self.history.clear();
+                changes.insert(Change::Recovery);
+            }
             StoreEvent::End {
                 source: Source::History,
-            } => {}
+            } => {
+                self.history_watch.end();
+                changes.insert(Change::Recovery);
+            }
             StoreEvent::Entry {
                 source: Source::History,
                 entry,
@@ -46,13 +63,13 @@ impl Fleet {
                 target,
             } => {
                 self.session = self.session.max(*session);
-                self.begin(*bucket, *session, *stream_created, *target);
+                self.watches[bucket.index()].begin(*session, *stream_created, *target);
                 changes.insert(Change::Recovery);
             }
             StoreEvent::End {
                 source: Source::Bucket(bucket),
             } => {
-                self.watches[bucket.index()].caught_up = true;
+                self.watches[bucket.index()].end();
                 self.drop_unseen(*bucket, now, changes);
                 changes.insert(Change::Recovery);
             }
@@ -66,16 +83,6 @@ impl Fleet {
                 self.entry(*bucket, entry, changes);
             }
         }
-    }
-
-    fn begin(&mut self, bucket: BucketId, session: u64, stream_created: DateTime<Utc>, target: u64) {
-        let watch = &mut self.watches[bucket.index()];
-        watch.epoch += 1;
-        watch.session = session;
-        watch.caught_up = false;
-        watch.revision = 0;
-        watch.target = target;
-        watch.stream_created = Some(stream_created);
     }
 
     fn entry(&mut self, bucket: BucketId, entry: &Entry, changes: &mut Changes) {
@@ -191,11 +198,13 @@ impl Fleet {
     ) {
         let pair = self.pairs.entry(key.clone()).or_default();
         let before = (pair.is_visible().then(|| pair.state()), pair.has_desired());
+        let generation_before = pair.desired_generation();
         if change(pair) == Taken::Nothing {
             return;
         }
         pair.stuck = pair.stuck && pair.is_open();
         let after = (pair.is_visible().then(|| pair.state()), pair.has_desired());
+        let generation_after = pair.desired_generation();
         let open = after.0.is_some() && pair.is_open();
         if open {
             self.open.insert(key.clone())
@@ -218,6 +227,7 @@ impl Fleet {
             deployment.devices.remove(&key.device);
         }
         deployment.desired = deployment.desired + u64::from(after.1) - u64::from(before.1);
+        deployment.count_generation(generation_before, generation_after);
         changes.insert(Change::Deployment(key.deployment.clone()));
         self.settle_device(&key.device, false, changes);
         changes.insert(Change::Pair(key));

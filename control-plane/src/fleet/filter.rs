@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::str::FromStr;
 
+use fleet_protocol::bucket::PairKey;
 use fleet_protocol::id::IdError;
 use fleet_protocol::{DeploymentName, DeviceId};
 
-use super::state::Fleet;
+use super::state::{Fleet, Pair};
 use super::view::{DeploymentSummary, DeviceSummary, PairState};
-use crate::api::types::{DEFAULT_LIMIT, DeploymentList, DeviceList, ListQuery, MAX_LIMIT};
+use crate::api::types::{
+    DEFAULT_LIMIT, DeploymentList, DeviceList, ListQuery, MAX_LIMIT, PairList, PairQuery,
+};
 
 /// Labels that must hold: `site=lyon,rack!=3,spare,!old`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,6 +92,13 @@ impl<'a> Checked<'a> {
         Ok((after, Bound::Unbounded))
     }
 
+    fn named(&self, name: &str) -> bool {
+        self.query
+            .q
+            .as_ref()
+            .is_none_or(|part| name.contains(part.as_str()))
+    }
+
     fn phase(&self, count: impl Fn(PairState) -> u64) -> bool {
         self.query.phase.is_none_or(|state| count(state) > 0)
     }
@@ -102,18 +112,23 @@ impl Fleet {
     pub fn device_list(&self, query: &ListQuery) -> Result<DeviceList, String> {
         let checked = Checked::new(query)?;
         let none = BTreeMap::new();
-        let matches = |device: &super::Device| {
+        let matches = |id: &DeviceId, device: &super::Device| {
             device.is_visible()
+                && checked.named(id.as_str())
                 && query.state.is_none_or(|state| device.state() == state)
                 && checked.phase(|state| device.counts.of(state))
                 && checked
                     .labels
                     .matches(device.info().map_or(&none, |info| &info.labels))
         };
-        let total = self.devices.values().filter(|device| matches(device)).count() as u64;
+        let total = self
+            .devices
+            .iter()
+            .filter(|(id, device)| matches(id, device))
+            .count() as u64;
         let page = self.devices.range(checked.after::<DeviceId>()?);
         let mut items: Vec<DeviceSummary> = page
-            .filter(|(_, device)| matches(device))
+            .filter(|(id, device)| matches(id, device))
             .take(checked.limit + 1)
             .map(|(id, device)| self.summary_of(id, device))
             .collect();
@@ -133,17 +148,22 @@ impl Fleet {
     pub fn deployment_list(&self, query: &ListQuery) -> Result<DeploymentList, String> {
         let checked = Checked::new(query)?;
         let none = BTreeMap::new();
-        let matches = |entry: &super::DeploymentEntry| {
+        let matches = |name: &DeploymentName, entry: &super::DeploymentEntry| {
             entry.is_visible()
+                && checked.named(name.as_str())
                 && checked.phase(|state| entry.counts.of(state))
                 && checked
                     .labels
                     .matches(entry.read().map_or(&none, |deployment| &deployment.labels))
         };
-        let total = self.deployments.values().filter(|entry| matches(entry)).count() as u64;
+        let total = self
+            .deployments
+            .iter()
+            .filter(|(name, entry)| matches(name, entry))
+            .count() as u64;
         let page = self.deployments.range(checked.after::<DeploymentName>()?);
         let mut items: Vec<DeploymentSummary> = page
-            .filter(|(_, entry)| matches(entry))
+            .filter(|(name, entry)| matches(name, entry))
             .take(checked.limit + 1)
             .filter_map(|(name, _)| self.deployment_summary(name))
             .collect();
@@ -154,6 +174,80 @@ impl Fleet {
             items,
             next,
         })
+    }
+}
+
+impl Fleet {
+    /// Pairs that match, by device and deployment.
+    ///
+    /// # Errors
+    /// A sentence when the label selector or `after` does not parse.
+    pub fn pair_list(&self, query: &PairQuery) -> Result<PairList, String> {
+        let labels: LabelFilter = query.l.as_deref().unwrap_or_default().parse()?;
+        let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+        let after = match query.after.as_deref() {
+            None => None,
+            Some(key) => Some(PairKey::parse(key).ok_or_else(|| format!("after: {key:?} is no pair"))?),
+        };
+        let none = BTreeMap::new();
+        let matches = |key: &PairKey, pair: &Pair| {
+            let device = self.devices.get(&key.device);
+            pair.is_visible()
+                && query.phase.is_none_or(|state| pair.state() == state)
+                && query
+                    .state
+                    .is_none_or(|state| device.is_some_and(|device| device.state() == state))
+                && labels.matches(
+                    device
+                        .and_then(super::Device::info)
+                        .map_or(&none, |info| &info.labels),
+                )
+        };
+        let mut total = 0;
+        let mut keys = Vec::new();
+        for (key, pair) in self.candidates(query) {
+            if !matches(&key, pair) {
+                continue;
+            }
+            total += 1;
+            if keys.len() <= limit && after.as_ref().is_none_or(|after| key > *after) {
+                keys.push(key);
+            }
+        }
+        let next = cut(&mut keys, limit).map(ToString::to_string);
+        Ok(PairList {
+            recovery: self.recovery(),
+            total,
+            items: keys.iter().filter_map(|key| self.pair_view(key)).collect(),
+            next,
+        })
+    }
+
+    /// The pairs of the named deployment and device, in order; a name that is none has none.
+    fn candidates<'a>(&'a self, query: &PairQuery) -> Box<dyn Iterator<Item = (PairKey, &'a Pair)> + 'a> {
+        let deployment = query.deployment.as_deref().map(str::parse::<DeploymentName>);
+        let device = query.device.as_deref().map(str::parse::<DeviceId>);
+        let of = |device: &DeviceId, deployment: &DeploymentName| {
+            let key = PairKey {
+                device: device.clone(),
+                deployment: deployment.clone(),
+            };
+            self.pairs.get(&key).map(|pair| (key, pair))
+        };
+        match (deployment, device) {
+            (Some(Err(_)), _) | (_, Some(Err(_))) => Box::new(std::iter::empty()),
+            (Some(Ok(deployment)), Some(Ok(device))) => Box::new(of(&device, &deployment).into_iter()),
+            (Some(Ok(deployment)), None) => {
+                let devices = self.deployments.get(&deployment).map(|entry| &entry.devices);
+                let devices = devices.into_iter().flatten();
+                Box::new(devices.filter_map(move |device| of(device, &deployment)))
+            }
+            (None, Some(Ok(device))) => {
+                let pairs = self.pairs.iter().filter(move |(key, _)| key.device == device);
+                Box::new(pairs.map(|(key, pair)| (key.clone(), pair)))
+            }
+            (None, None) => Box::new(self.pairs.iter().map(|(key, pair)| (key.clone(), pair))),
+        }
     }
 }
 

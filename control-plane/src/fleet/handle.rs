@@ -13,7 +13,7 @@ use tokio::sync::{broadcast, watch};
 use super::apply::Changes;
 use super::state::Fleet;
 use super::view::{DeploymentView, DeviceView, FleetView, PairView, RecoveryView};
-use crate::api::types::{DeploymentList, DeviceList, EventList, EventQuery, ListQuery};
+use crate::api::types::{DeploymentList, DeviceList, EventList, EventQuery, ListQuery, PairList, PairQuery};
 use crate::clock::Clock;
 use crate::store::StoreEvent;
 
@@ -94,7 +94,7 @@ impl FleetHandle {
     fn change(&self, change: impl FnOnce(&mut Fleet, DateTime<Utc>, &mut Changes)) {
         let now = self.now();
         let mut changes = Changes::new();
-        let batch = {
+        {
             let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
             change(&mut state.fleet, now, &mut changes);
             if changes.is_empty() {
@@ -108,10 +108,9 @@ impl FleetHandle {
             state.recent.push_back(Arc::clone(&batch));
             // Under the lock, so that versions are told in order and a reader that holds it has been told all it sees.
             self.shared.version.send_replace(version);
-            batch
-        };
-        // Nobody listening is the normal case.
-        self.shared.changes.send(batch).ok();
+            // Nobody listening is the normal case.
+            self.shared.changes.send(batch).ok();
+        }
     }
 
     /// Reads the aggregate. Keep it short: the feeding task waits.
@@ -237,6 +236,14 @@ impl FleetHandle {
         self.read(|fleet| fleet.pair_view(&key))
     }
 
+    /// Pairs that match.
+    ///
+    /// # Errors
+    /// A sentence when the query does not parse.
+    pub fn pairs(&self, query: &PairQuery) -> Result<PairList, String> {
+        self.read(|fleet| fleet.pair_list(query))
+    }
+
     /// The history.
     #[must_use]
     pub fn events(&self, query: &EventQuery) -> EventList {
@@ -248,7 +255,11 @@ impl Fleet {
     /// The newest events, newest first.
     #[must_use]
     pub fn event_list(&self, query: &EventQuery) -> EventList {
-        self.history.list(query)
+        EventList {
+            detail: self.history_detail(),
+            stream_created: self.history_watch.stream_created,
+            ..self.history.list(query)
+        }
     }
 
     /// One event.

@@ -63,8 +63,8 @@ impl History {
             None => true,
             Some(subject) => is_about(&item.event.subject, subject),
         };
-        EventList {
-            items: self
+        let mut items: Vec<EventItem> = match query.after {
+            None => self
                 .items
                 .iter()
                 .rev()
@@ -72,6 +72,23 @@ impl History {
                 .take(limit)
                 .cloned()
                 .collect(),
+            // Page by page towards the newest, so that nobody who follows misses one.
+            Some(after) => {
+                let first = self.items.partition_point(|item| item.sequence <= after);
+                self.items
+                    .range(first..)
+                    .filter(about)
+                    .take(limit)
+                    .cloned()
+                    .collect()
+            }
+        };
+        items.sort_by_key(|item| std::cmp::Reverse(item.sequence));
+        EventList {
+            items,
+            newest: self.items.back().map_or(0, |item| item.sequence),
+            stream_created: None,
+            detail: None,
             searched: self.items.len() as u64,
             unreadable: self.unreadable,
         }

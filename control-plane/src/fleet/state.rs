@@ -31,22 +31,46 @@ pub struct Fleet {
     pub(super) counts: PairCounts,
     pub(super) history: History,
     pub(super) watches: [WatchState; BucketId::ALL.len()],
+    pub(super) history_watch: WatchState,
     pub(super) connected: bool,
     /// The newest connection that anything was heard over.
     pub(super) session: u64,
     pub(super) last_event_at: Option<DateTime<Utc>>,
 }
 
-/// Where the watch of a bucket is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Where the watch of a source is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct WatchState {
     /// The connection it is read over.
     pub(super) session: u64,
     pub(super) epoch: u64,
     pub(super) caught_up: bool,
+    /// Why the watch ended last; until it has caught up again.
+    pub(super) broken: Option<String>,
     pub(super) revision: u64,
     pub(super) target: u64,
     pub(super) stream_created: Option<DateTime<Utc>>,
+}
+
+impl WatchState {
+    pub(super) fn begin(&mut self, session: u64, stream_created: DateTime<Utc>, target: u64) {
+        self.epoch += 1;
+        self.session = session;
+        self.caught_up = false;
+        self.revision = 0;
+        self.target = target;
+        self.stream_created = Some(stream_created);
+    }
+
+    pub(super) fn end(&mut self) {
+        self.caught_up = true;
+        self.broken = None;
+    }
+
+    pub(super) fn broke(&mut self, why: &str) {
+        self.caught_up = false;
+        self.broken = Some(why.to_owned());
+    }
 }
 
 /// What changed, by name; the views tell how.
@@ -118,6 +142,8 @@ pub struct DeploymentEntry {
     pub(super) counts: PairCounts,
     /// Pairs with a desired state.
     pub(super) desired: u64,
+    /// Visible pairs by the generation that is desired of them.
+    pub(super) generations: BTreeMap<u64, u64>,
 }
 
 impl DeploymentEntry {
@@ -146,6 +172,31 @@ impl DeploymentEntry {
 
     pub(super) fn is_visible(&self) -> bool {
         self.slot.as_ref().is_some_and(|slot| !slot.is_gone()) || self.counts.total > 0
+    }
+
+    /// Pairs whose desired state is not of the current generation, those that are being removed among them.
+    pub(super) fn behind(&self) -> u64 {
+        let current = self
+            .read()
+            .and_then(|deployment| self.generations.get(&deployment.generation));
+        self.counts.total.saturating_sub(current.copied().unwrap_or(0))
+    }
+
+    pub(super) fn count_generation(&mut self, before: Option<u64>, after: Option<u64>) {
+        if before == after {
+            return;
+        }
+        if let Some(before) = before
+            && let Some(count) = self.generations.get_mut(&before)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.generations.remove(&before);
+            }
+        }
+        if let Some(after) = after {
+            *self.generations.entry(after).or_default() += 1;
+        }
     }
 
     pub(super) fn resolve(&mut self) {
@@ -192,11 +243,7 @@ impl Pair {
     /// The newest generation that this device was asked for or has seen.
     #[must_use]
     pub fn newest_generation(&self) -> u64 {
-        let desired = self
-            .desired
-            .as_ref()
-            .and_then(Slot::read)
-            .map(|desired| desired.generation);
+        let desired = self.desired_generation();
         let reported = self
             .reported
             .as_ref()
@@ -210,6 +257,14 @@ impl Pair {
     pub fn is_visible(&self) -> bool {
         let desired = self.desired.as_ref().is_some_and(|slot| !slot.is_gone());
         desired || self.reported.as_ref().is_some_and(|slot| !slot.is_gone())
+    }
+
+    /// The generation that is desired of it, when that can be read.
+    pub(super) fn desired_generation(&self) -> Option<u64> {
+        self.desired
+            .as_ref()
+            .and_then(Slot::read)
+            .map(|desired| desired.generation)
     }
 
     pub(super) fn has_desired(&self) -> bool {
@@ -230,7 +285,10 @@ impl Fleet {
     /// A bucket was read to its end over the connection that holds now. What was read over an earlier one may be of another
     /// store, and to mix both would be a partial view.
     pub(super) fn caught_up(&self, bucket: BucketId) -> bool {
-        let watch = &self.watches[bucket.index()];
+        self.is_current(&self.watches[bucket.index()])
+    }
+
+    pub(super) fn is_current(&self, watch: &WatchState) -> bool {
         watch.caught_up && watch.session == self.session
     }
 

@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use super::apply::Changes;
 use super::view::{AttentionKind, DeviceState, LinkKind, PairCounts, PairState};
 use super::{Change, Fleet};
-use crate::api::types::ListQuery;
+use crate::api::types::{EventQuery, ListQuery, PairQuery};
 use crate::fixture::{
     begin, connected, deployment, desired, end, entry, heartbeat, info, info_with, noon, spec, state,
 };
-use crate::store::{BucketId, StoreEvent};
+use crate::store::{BucketId, Source, StoreEvent};
 
 const IMAGE: &str = "reg.example/app:1";
 
@@ -479,5 +479,262 @@ proptest! {
             let fleet = fleet_of(&[entry(bucket, &key, 1, Some(bytes.clone().into()))]);
             seen(&fleet);
         }
+    }
+}
+
+#[test]
+fn a_watch_that_broke_is_not_caught_up_and_says_why_until_it_is_again() {
+    let mut fleet = fleet_of(&running_pair());
+    let broken = StoreEvent::Broken {
+        source: Source::Bucket(BucketId::Reported),
+        why: "no word for ten seconds".to_owned(),
+    };
+    let changes = apply(&mut fleet, &[broken]);
+    assert!(changes.contains(&Change::Recovery));
+    let recovery = fleet.recovery();
+    let detail = recovery.detail.unwrap_or_default();
+    assert!(!recovery.converged && recovery.connected);
+    assert!(
+        detail.contains("deployment-state") && detail.contains("no word for ten seconds"),
+        "{detail}"
+    );
+    apply(&mut fleet, &[begin(BucketId::Reported)]);
+    assert!(
+        fleet
+            .recovery()
+            .detail
+            .is_some_and(|detail| detail.contains("no word"))
+    );
+    apply(&mut fleet, &[end(BucketId::Reported)]);
+    assert!(fleet.converged() && fleet.recovery().detail.is_none());
+}
+
+fn history_event(sequence: u64) -> StoreEvent {
+    let event = fleet_protocol::event::FleetEvent {
+        protocol: fleet_protocol::PROTOCOL_VERSION,
+        at: noon(),
+        actor: "ada".to_owned(),
+        kind: "deployment-changed".to_owned(),
+        subject: "deployment/web".to_owned(),
+        detail: String::new(),
+    };
+    StoreEvent::Entry {
+        source: Source::History,
+        entry: crate::store::Entry {
+            key: "x".to_owned(),
+            revision: sequence,
+            at: noon(),
+            value: Some(fleet_protocol::wire::encode(&event).into()),
+        },
+    }
+}
+
+fn history_of(last: u64) -> Fleet {
+    let mut fleet = fleet_of(&[]);
+    let source = Source::History;
+    let begin = StoreEvent::Begin {
+        source,
+        session: 1,
+        stream_created: noon(),
+        target: last,
+    };
+    apply(&mut fleet, &[begin]);
+    apply(&mut fleet, &(1..=last).map(history_event).collect::<Vec<_>>());
+    apply(&mut fleet, &[StoreEvent::End { source }]);
+    fleet
+}
+
+#[test]
+fn a_history_that_is_not_heard_says_so_and_leaves_the_fleet_ready() {
+    let mut fleet = history_of(1);
+    assert_eq!(fleet.event_list(&EventQuery::default()).detail, None);
+    let broken = StoreEvent::Broken {
+        source: Source::History,
+        why: "gone".to_owned(),
+    };
+    assert!(apply(&mut fleet, &[broken]).contains(&Change::Recovery));
+    let detail = fleet
+        .event_list(&EventQuery::default())
+        .detail
+        .unwrap_or_default();
+    assert!(detail.contains("gone"), "{detail}");
+    assert!(fleet.converged());
+}
+
+#[test]
+fn the_history_is_followed_page_by_page_from_the_oldest() {
+    let fleet = history_of(25);
+    let (mut after, mut seen) = (0, Vec::new());
+    loop {
+        let query = EventQuery {
+            after: Some(after),
+            limit: Some(10),
+            ..EventQuery::default()
+        };
+        let list = fleet.event_list(&query);
+        assert_eq!((list.newest, list.stream_created), (25, Some(noon())));
+        let Some(newest) = list.items.first() else { break };
+        after = newest.sequence;
+        seen.extend(list.items.iter().rev().map(|item| item.sequence));
+    }
+    assert_eq!(seen, (1..=25).collect::<Vec<_>>());
+}
+
+#[test]
+fn pairs_are_listed_page_by_page_and_filtered() {
+    let mut events = vec![entry(
+        BucketId::Deployments,
+        "web",
+        1,
+        Some(deployment("web", 4, spec("lyon", IMAGE))),
+    )];
+    for number in 1..=7_u64 {
+        let (id, site) = (format!("pi-{number}"), if number > 5 { "nice" } else { "lyon" });
+        let revision = number + 1;
+        events.push(entry(BucketId::Info, &id, revision, Some(info(site))));
+        let key = format!("{id}.web");
+        let generation = if number == 7 { 3 } else { 4 };
+        events.push(entry(
+            BucketId::Desired,
+            &key,
+            revision,
+            Some(desired(generation, IMAGE)),
+        ));
+        events.push(entry(
+            BucketId::Desired,
+            &format!("{id}.api"),
+            revision + 100,
+            Some(desired(1, IMAGE)),
+        ));
+    }
+    events.push(entry(
+        BucketId::Reported,
+        "pi-2.web",
+        1,
+        Some(state(4, Phase::Running, None)),
+    ));
+    let mut fleet = fleet_of(&events);
+    let names = |query: PairQuery| {
+        let (mut query, mut names) = (query, Vec::new());
+        loop {
+            let page = fleet.pair_list(&query).expect("a good query");
+            assert!(page.items.len() <= query.limit.unwrap_or(500));
+            names.extend(
+                page.items
+                    .iter()
+                    .map(|pair| format!("{}.{}", pair.device, pair.deployment)),
+            );
+            query.after = page.next;
+            if query.after.is_none() {
+                assert_eq!(page.total, names.len() as u64, "the total is of all pages");
+                return names;
+            }
+        }
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let asked = PairQuery {
+        limit: Some(2),
+        ..PairQuery::default()
+    };
+    assert_eq!(names(asked.clone()).len(), 14);
+    let of = |query: PairQuery| names(query).join(" ");
+    assert_eq!(
+        of(PairQuery {
+            deployment: text("web"),
+            l: text("site=nice"),
+            ..asked.clone()
+        }),
+        "pi-6.web pi-7.web"
+    );
+    assert_eq!(
+        of(PairQuery {
+            device: text("pi-1"),
+            ..asked.clone()
+        }),
+        "pi-1.api pi-1.web"
+    );
+    assert_eq!(
+        of(PairQuery {
+            device: text("pi-3"),
+            deployment: text("web"),
+            ..asked.clone()
+        }),
+        "pi-3.web"
+    );
+    assert_eq!(
+        of(PairQuery {
+            phase: Some(PairState::Running),
+            ..asked.clone()
+        }),
+        "pi-2.web"
+    );
+    assert_eq!(
+        of(PairQuery {
+            state: Some(DeviceState::Online),
+            ..asked.clone()
+        }),
+        ""
+    );
+    assert_eq!(
+        of(PairQuery {
+            device: text("No Id"),
+            ..asked
+        }),
+        ""
+    );
+    let bad = PairQuery {
+        after: text("nonsense"),
+        ..PairQuery::default()
+    };
+    assert!(fleet.pair_list(&bad).is_err());
+
+    let behind = |fleet: &Fleet| fleet.deployment_summary(&"web".parse().unwrap()).unwrap().behind;
+    assert_eq!(behind(&fleet), 1);
+    apply(
+        &mut fleet,
+        &[entry(BucketId::Desired, "pi-7.web", 200, Some(desired(4, IMAGE)))],
+    );
+    assert_eq!(behind(&fleet), 0);
+    apply(
+        &mut fleet,
+        &[entry(
+            BucketId::Deployments,
+            "web",
+            2,
+            Some(deployment("web", 5, spec("lyon", IMAGE))),
+        )],
+    );
+    assert_eq!(behind(&fleet), 7);
+}
+
+#[test]
+fn a_list_is_of_those_whose_name_contains_what_was_asked() {
+    let fleet = fleet_of(&running_pair());
+    let asked = |q: &str| ListQuery {
+        q: Some(q.to_owned()),
+        ..ListQuery::default()
+    };
+    assert_eq!(fleet.device_list(&asked("i-1")).unwrap().total, 1);
+    assert_eq!(fleet.device_list(&asked("lyon")).unwrap().total, 0);
+    assert_eq!(fleet.deployment_list(&asked("we")).unwrap().total, 1);
+    assert_eq!(fleet.deployment_list(&asked("api")).unwrap().items.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_are_told_in_order_whoever_makes_them() {
+    let fleet = super::FleetHandle::new(crate::clock::Clock::standing_at(noon()));
+    let mut told = fleet.subscribe();
+    std::thread::scope(|scope| {
+        for thread in 0..8_u64 {
+            let fleet = fleet.clone();
+            scope.spawn(move || {
+                for number in 0..30_u64 {
+                    fleet.feed(&[connected(1 + thread * 30 + number), begin(BucketId::Info)]);
+                }
+            });
+        }
+    });
+    for version in 1..=240 {
+        assert_eq!(told.try_recv().map(|batch| batch.version), Ok(version));
     }
 }

@@ -355,6 +355,8 @@ pub struct DeploymentSummary {
     pub selected: u64,
     /// Its pairs by state.
     pub pairs: PairCounts,
+    /// Pairs whose desired state is not of this generation (yet), those that are being removed among them.
+    pub behind: u64,
     /// It was deleted; devices are still removing it.
     pub deleted: bool,
     /// Number of values of it that cannot be read.

@@ -45,11 +45,42 @@ impl Fleet {
             .collect();
         match (self.connected, behind.is_empty()) {
             (true, true) => None,
-            (true, false) => Some(format!("recovering: still reading {}", behind.join(", "))),
+            (true, false) => {
+                let broken: Vec<_> = BucketId::ALL
+                    .into_iter()
+                    .filter_map(|bucket| self.broken(bucket))
+                    .collect();
+                let why = if broken.is_empty() {
+                    String::new()
+                } else {
+                    format!(" ({})", broken.join("; "))
+                };
+                Some(format!("recovering: still reading {}{why}", behind.join(", ")))
+            }
             (false, _) if began => Some(
                 "not connected to NATS: this is what was known last, and nothing can be changed".to_owned(),
             ),
             (false, _) => Some("not connected to NATS yet: nothing is known so far".to_owned()),
+        }
+    }
+
+    fn broken(&self, bucket: BucketId) -> Option<String> {
+        let why = self.watches[bucket.index()].broken.as_ref()?;
+        Some(format!(
+            "the watch of {} broke and begins anew: {why}",
+            bucket.name()
+        ))
+    }
+
+    /// Why the history may not be whole; `None` when it is.
+    pub(super) fn history_detail(&self) -> Option<String> {
+        if !self.connected {
+            return Some("not connected to NATS: newer events are missing".to_owned());
+        }
+        match (&self.history_watch.broken, self.is_current(&self.history_watch)) {
+            (_, true) => None,
+            (Some(why), false) => Some(format!("the watch of the history broke and begins anew: {why}")),
+            (None, false) => Some("the history is still being read".to_owned()),
         }
     }
 
@@ -181,6 +212,7 @@ impl Fleet {
                 .unwrap_or_default(),
             selected: entry.desired,
             pairs: entry.counts,
+            behind: entry.behind(),
             deleted: entry.slot().is_some_and(Slot::is_gone),
             problem_count: own as u64 + entry.counts.unreadable + u64::from(entry.is_lost()),
         })

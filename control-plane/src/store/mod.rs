@@ -4,8 +4,9 @@
 //! implementations: [`nats`] for the real server and [`memory`] for tests of what stands on them.
 //!
 //! Shape of the events of one source, for as long as the process lives:
-//! `Begin Entry* End Entry* (Begin Entry* End Entry*)*`. Each `Begin` starts a full snapshot: what is not seen again
-//! until `End` is gone. A new `Begin` comes after each reconnect, so nothing that was lost on the way stays lost.
+//! `(Broken* Begin Entry* End? Entry*)*`. Each `Begin` starts a full snapshot: what is not seen again until `End` is gone.
+//! A new `Begin` comes after each reconnect, so nothing that was lost on the way stays lost; `Broken` says that until then
+//! nothing is heard of this source, although the connection may stand.
 
 pub mod memory;
 pub mod nats;
@@ -83,6 +84,13 @@ pub enum StoreEvent {
         session: u64,
         /// It holds at this moment.
         connected: bool,
+    },
+    /// Nothing is heard of a source from now on until its next `Begin`.
+    Broken {
+        /// Of what.
+        source: Source,
+        /// Why, in a few words.
+        why: String,
     },
     /// A full snapshot begins.
     Begin {

@@ -1,5 +1,7 @@
 //! `/live?page=…`: the content of one page, sent again by server-sent events when it differs.
 //!
+//! A stream ends when the server does, and there is a limit to how many there are.
+//!
 //! Events: `hello` (this build's name, the server's clock), `page` (the content), `tick` (nothing changed, still here). A client that hears
 //! nothing for longer than two ticks knows that what it shows is old.
 
@@ -14,12 +16,12 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use futures_util::stream;
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
-use super::assets;
 use super::route::Page;
 use super::source::Source;
+use super::{Dashboard, assets};
 
 /// Shortest time between two contents: a fleet of 10,000 changes all the time, and people cannot read faster.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -31,14 +33,19 @@ pub(super) struct LiveQuery {
     page: String,
 }
 
-pub(super) async fn stream(
-    State(source): State<Arc<dyn Source>>,
-    Query(query): Query<LiveQuery>,
-) -> Response {
+pub(super) async fn stream(State(dashboard): State<Dashboard>, Query(query): Query<LiveQuery>) -> Response {
     let page = query.page.parse::<Uri>().ok().and_then(|uri| Page::parse(&uri));
     let Some(page) = page else {
         return (StatusCode::NOT_FOUND, "no such page").into_response();
     };
+    let Ok(place) = dashboard.places.try_acquire_owned() else {
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many pages are followed at this moment",
+        )
+            .into_response();
+    };
+    let (source, stopped) = (dashboard.source, dashboard.stopped);
     let feed = Feed {
         changes: source.changes(),
         first_at: source.now(),
@@ -47,9 +54,16 @@ pub(super) async fn stream(
         page,
         greeted: false,
         last: None,
+        stopped,
+        _place: place,
     };
     let events = stream::unfold(feed, |mut feed| async move {
-        let event = feed.next().await?;
+        let mut stopped = feed.stopped.clone();
+        // Cancel-safe as far as it matters: what is dropped here is the stream itself.
+        let event = tokio::select! {
+            event = feed.next() => event?,
+            () = stop(&mut stopped) => return None,
+        };
         Some((Ok::<_, Infallible>(event), feed))
     });
     Sse::new(events).into_response()
@@ -65,6 +79,15 @@ struct Feed {
     next_at: Instant,
     greeted: bool,
     last: Option<String>,
+    stopped: watch::Receiver<bool>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// A sender that is gone never stops anything.
+async fn stop(stopped: &mut watch::Receiver<bool>) {
+    if stopped.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 impl Feed {
@@ -77,13 +100,13 @@ impl Feed {
         }
         let tick_at = Instant::now() + TICK;
         loop {
+            let mut ticked = false;
             if self.last.is_some() {
                 tokio::select! {
                     // Cancel safe: `changed` marks the value as seen only when it is ready.
                     changed = self.changes.changed() => changed.ok()?,
-                    () = tokio::time::sleep_until(tick_at) => {
-                        return Some(Event::default().event("tick").data(self.source.now().to_rfc3339()));
-                    }
+                    // Not all that is shown is told as a change: a heartbeat as ever is none, and its time is shown.
+                    () = tokio::time::sleep_until(tick_at) => ticked = true,
                 }
                 tokio::time::sleep_until(self.next_at).await;
             }
@@ -98,6 +121,13 @@ impl Feed {
                 self.last = Some(seen);
                 let body = self.page.body(self.source.as_ref(), self.source.now()).await;
                 return Some(Event::default().event("page").data(body.content()));
+            }
+            if ticked {
+                return Some(
+                    Event::default()
+                        .event("tick")
+                        .data(self.source.now().to_rfc3339()),
+                );
             }
         }
     }

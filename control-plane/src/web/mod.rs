@@ -17,9 +17,11 @@ mod source;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::FromRef;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Response;
 use axum::routing::get;
+use tokio::sync::{Semaphore, watch as signal};
 
 pub use assets::asset_paths;
 pub(crate) use page::{SAMPLE_MANIFEST, span};
@@ -30,8 +32,31 @@ pub use source::{EventsFuture, Source, SourceError};
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The dashboard's routes. The caller sets [`not_found`] as the fallback of the whole server.
-pub fn router(source: Arc<dyn Source>) -> Router {
+/// Pages that may be followed at one time.
+const MOST_STREAMS: usize = 256;
+
+/// What the handlers share; clones are cheap.
+#[derive(Clone)]
+struct Dashboard {
+    source: Arc<dyn Source>,
+    /// Turns true when the server ends: a stream has no end of its own, and the server waits for its streams.
+    stopped: signal::Receiver<bool>,
+    places: Arc<Semaphore>,
+}
+
+impl FromRef<Dashboard> for Arc<dyn Source> {
+    fn from_ref(dashboard: &Dashboard) -> Self {
+        Self::clone(&dashboard.source)
+    }
+}
+
+/// The dashboard's routes; `stopped` turning true ends all streams. The caller sets [`not_found`] as the fallback of the whole server.
+pub fn router(source: Arc<dyn Source>, stopped: signal::Receiver<bool>) -> Router {
+    let dashboard = Dashboard {
+        source,
+        stopped,
+        places: Arc::new(Semaphore::new(MOST_STREAMS)),
+    };
     Router::new()
         .route("/", get(route::show))
         .route("/devices/{id}", get(route::show))
@@ -43,7 +68,7 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .route("/assets/{file}", get(assets::serve))
         .route("/favicon.ico", get(assets::favicon))
         .layer(axum::middleware::map_response(with_headers))
-        .with_state(source)
+        .with_state(dashboard)
 }
 
 /// Headers of every answer of the dashboard.

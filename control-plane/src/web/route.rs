@@ -64,7 +64,7 @@ impl Page {
             Self::Events(filter) => source
                 .events(filter.query())
                 .await
-                .map(|list| page::events(&list, filter, now)),
+                .map(|list| page::events(&list, filter, now).with_note(list.detail.as_deref())),
         };
         let body = result.unwrap_or_else(|error| match error {
             SourceError::BadQuery(why) => page::bad_query(&why),

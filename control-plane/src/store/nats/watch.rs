@@ -80,6 +80,11 @@ impl Watch {
             let wait = backoff(attempt);
             attempt += 1;
             tracing::warn!(source = ?self.source, %ended, ?wait, "watch begins anew");
+            let why = said(&ended);
+            tokio::select! {
+                told = self.tell(StoreEvent::Broken { source: self.source, why }) => if told.is_err() { break },
+                _ = stopped.wait_for(|stop| *stop) => break,
+            }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 _ = stopped.wait_for(|stop| *stop) => break,
@@ -249,6 +254,17 @@ impl Watch {
             tracing::warn!(source = ?self.source, "could not delete the consumer: the server does it in a minute");
         }
     }
+}
+
+/// Why a stay ended, with its sources: what the banner and `/readyz` show.
+fn said(ended: &Ended) -> String {
+    let mut text = ended.to_string();
+    let mut next = std::error::Error::source(ended);
+    while let Some(source) = next {
+        text.push_str(&format!(": {source}"));
+        next = source.source();
+    }
+    text
 }
 
 /// A marker is any of the ways in which a value goes: deleted, purged, aged out.

@@ -24,6 +24,7 @@ impl EventFilter {
         EventQuery {
             limit: Some(SHOWN),
             subject: Some(self.subject.trim().to_owned()).filter(|subject| !subject.is_empty()),
+            after: None,
         }
     }
 }

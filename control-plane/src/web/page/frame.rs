@@ -28,6 +28,7 @@ pub(in crate::web) struct Body {
     pub(in crate::web) spoken: String,
     pub(in crate::web) main: Markup,
     banner: Markup,
+    note: Option<String>,
 }
 
 impl Body {
@@ -44,6 +45,7 @@ impl Body {
             spoken: spoken.into(),
             main,
             banner: html! {},
+            note: None,
         }
     }
 
@@ -57,6 +59,12 @@ impl Body {
         Self { banner, ..self }
     }
 
+    /// Adds why this page alone may not be whole.
+    pub(in crate::web) fn with_note(self, note: Option<&str>) -> Self {
+        let note = note.map(str::to_owned);
+        Self { note, ..self }
+    }
+
     /// What `/live` sends: the element with the id `live`.
     pub(in crate::web) fn content(&self) -> String {
         self.live().into_string()
@@ -66,6 +74,9 @@ impl Body {
         html! {
             div #live data-title=(full_title(&self.title)) data-spoken=(self.spoken) {
                 (self.banner)
+                @if let Some(note) = &self.note {
+                    div.banner.warn role="status" { (icon(Icon::Warning)) p { strong { "Incomplete" } " · " (note) } }
+                }
                 (self.main)
             }
         }
