@@ -149,8 +149,17 @@ fn an_image_at_hand_is_not_pulled_and_one_that_is_missing_after_all_is() {
     let (state, _) = take(&state, installed(false, None));
     // Pulled and still missing: no second pull at once, but a wait.
     let (state, effects) = take(&state, missing());
-    assert_eq!(state.stage(), Stage::Down);
-    assert!(matches!(effects.as_slice(), [Effect::RetryAfter(Timer::Unit, _)]));
+    assert_eq!(state.stage(), Stage::PullFailed);
+    let [Effect::RetryAfter(Timer::Goal, first)] = effects.as_slice() else {
+        panic!("{effects:?}");
+    };
+    // Then it is pulled again, and each time that it is lost the wait grows.
+    let (state, effects) = take(&state, Fact::RetryDue(Timer::Goal));
+    assert!(matches!(effects.as_slice(), [Effect::Pull(_)]));
+    let (state, _) = take(&state, pulled());
+    let (state, _) = take(&state, installed(false, None));
+    let (_, effects) = take(&state, missing());
+    assert!(matches!(effects.as_slice(), [Effect::RetryAfter(Timer::Goal, wait)] if wait > first));
 }
 
 #[test]

@@ -107,8 +107,11 @@ impl Turn {
             return false;
         };
         let of = of.clone();
-        if image_missing && matches!(self.state.goal, Goal::Met) && of.optimistic {
-            return self.fetch_missing(of, failure);
+        if image_missing && matches!(self.state.goal, Goal::Met) {
+            return match of.optimistic {
+                true => self.fetch_missing(of, failure),
+                false => self.fetch_vanished(of, failure),
+            };
         }
         self.down(of, failure);
         true
@@ -122,6 +125,26 @@ impl Turn {
             target,
             began: false,
             progress: None,
+        };
+        self.state.unit = Unit::Down {
+            of,
+            failure,
+            next_try: None,
+            back: None,
+        };
+        true
+    }
+
+    /// A pull confirmed the image, and it is not there: somebody removed it, or the storage loses it. Another start
+    /// cannot help. It is fetched again, each time later, so that a storage that loses it is not filled for ever.
+    fn fetch_vanished(&mut self, of: Installed, failure: Failure) -> bool {
+        self.state.unit_tries = self.state.unit_tries.saturating_add(1);
+        self.state.pull_tries = self.state.unit_tries;
+        let next_try = self.retry(Timer::Goal, &failure, self.state.unit_tries);
+        self.state.goal = Goal::FetchFailed {
+            target: of.to_target(),
+            failure: failure.clone(),
+            next_try,
         };
         self.state.unit = Unit::Down {
             of,
