@@ -33,7 +33,12 @@ pub(crate) enum News {
         bytes: bytes::Bytes,
     },
     /// A key was deleted or purged.
-    Deleted(DeploymentName),
+    Deleted {
+        /// Whose key.
+        name: DeploymentName,
+        /// Where and when.
+        seen: Seen,
+    },
     /// All keys of this device in this store were told.
     Complete {
         /// Creation time of the store.
@@ -219,7 +224,7 @@ impl<H: Host + 'static> Dispatcher<H> {
     fn told(&mut self, news: News) {
         match news {
             News::Value { name, seen, bytes } => self.value(&name, seen, &bytes),
-            News::Deleted(name) => self.deleted(&name),
+            News::Deleted { name, seen } => self.told_deleted(&name, &seen),
             News::Complete { store, last, names } => self.complete(&store, last, &names),
         }
     }
@@ -273,6 +278,17 @@ impl<H: Host + 'static> Dispatcher<H> {
         {
             self.shared.outbox.state(name, report);
         }
+    }
+
+    /// A store that was brought back from a backup tells deletions that were overtaken long ago.
+    fn told_deleted(&mut self, name: &DeploymentName, at: &Seen) {
+        let handle = self.handles.get(name).filter(|handle| !handle.inbox.is_closed());
+        let seen = handle.and_then(|handle| handle.seen.as_ref());
+        if seen.is_some_and(|seen| seen.overtakes(at)) {
+            tracing::warn!("{name} is kept: its deletion is older than what was asked for since");
+            return;
+        }
+        self.deleted(name);
     }
 
     fn deleted(&mut self, name: &DeploymentName) {

@@ -1,7 +1,7 @@
 //! Places where tests hold or kill the agent. Without the feature `fault-points` there is nothing here that
 //! could fire.
 //!
-//! A point is named `<Stage>` (the stage is recorded, its effects have not begun) or `<Stage>.reported` (all
+//! A point is named `<Stage>` (the stage is recorded, its effects have not begun) or `<Stage>.begun` (all
 //! of it is begun). `FLEET_CRASH_AT=<point>` kills the process there once: a marker file in the
 //! runtime folder both proves that it fell there and keeps the restarted agent alive.
 

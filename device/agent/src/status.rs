@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use fleet_host::{Host, Ledger, Shelf, UnitFiles, durable};
+use fleet_host::{Host, Ledger, LedgerError, Shelf, UnitFiles, durable};
 use fleet_machine::deployment::State;
 use fleet_protocol::{Cause, DeploymentName, DeploymentState, DeviceId};
 use serde::{Deserialize, Serialize};
@@ -16,9 +16,11 @@ use tokio::time::sleep;
 
 use crate::VERSION;
 use crate::deployment::report::report;
+use crate::images;
 use crate::orphans;
 use crate::session::LinkState;
 use crate::shared::Shared;
+use crate::words::chain;
 
 /// Largest status file, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
@@ -109,9 +111,20 @@ pub async fn of_records(
     server: String,
 ) -> Status {
     let mut deployments = BTreeMap::new();
-    for name in ledger.list(Shelf::Progress).await.unwrap_or_default() {
-        let state = ledger.read::<State>(Shelf::Progress, &name).await;
-        let state = state.ok().and_then(fleet_host::Reading::found);
+    let mut health = orphans_on_record(ledger, unit_files).await;
+    let mut unreadable = |error: &LedgerError| health.push(Cause::new("record-damaged", chain(error)));
+    let mut names = ledger.list(Shelf::Progress).await.unwrap_or_else(|error| {
+        unreadable(&error);
+        Vec::new()
+    });
+    names.retain(|name| *name != images::record_name());
+    for name in names {
+        // Only looked at: what is damaged is the agent's to move aside.
+        let state = ledger.peek::<State>(Shelf::Progress, &name).await;
+        let state = state.unwrap_or_else(|error| {
+            unreadable(&error);
+            None
+        });
         if let Some(report) = state.as_ref().and_then(report) {
             deployments.insert(name, report);
         }
@@ -122,7 +135,7 @@ pub async fn of_records(
         pid: None,
         server,
         link: None,
-        health: orphans_on_record(ledger, unit_files).await,
+        health,
         deployments,
     }
 }
@@ -213,6 +226,36 @@ fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
 mod tests {
     use super::*;
     use fleet_protocol::{PROTOCOL_VERSION, Phase};
+
+    #[tokio::test]
+    async fn looking_at_the_records_changes_none_of_them_and_tells_of_damaged_ones() {
+        use fleet_host::{FileLedger, QuadletDir};
+        let dir = tempfile::tempdir().unwrap();
+        let shelf = dir.path().join(Shelf::Progress.folder());
+        std::fs::create_dir_all(&shelf).unwrap();
+        let images = r#"{"images":{"r.io/a:1":"sha256:aa"}}"#;
+        let _ = durable::replace(&shelf.join("agent.json"), images.as_bytes(), 0o600).unwrap();
+        let _ = durable::replace(&shelf.join("web.json"), b"{", 0o600).unwrap();
+        let status = of_records(
+            &FileLedger::new(dir.path()),
+            &QuadletDir::new(dir.path().join("units")),
+            "pi-1".parse().unwrap(),
+            "tls://h:4222".to_owned(),
+        )
+        .await;
+        let kinds: Vec<&str> = status.health.iter().map(|cause| cause.kind.as_str()).collect();
+        assert_eq!(kinds, ["record-damaged"]);
+        assert!(
+            status.health[0].detail.contains("web.json"),
+            "{:?}",
+            status.health
+        );
+        let bytes = |name: &str| std::fs::read_to_string(shelf.join(name)).unwrap();
+        assert_eq!(
+            (bytes("agent.json").as_str(), bytes("web.json").as_str()),
+            (images, "{")
+        );
+    }
 
     #[test]
     fn a_person_reads_phase_age_and_cause_and_what_still_runs() {

@@ -331,3 +331,43 @@ async fn the_events_of_a_server_that_does_not_answer_do_not_stop_the_device() {
     })
     .await;
 }
+
+/// Copies a folder with all that is in it.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_in_a_store_restored_from_an_older_backup_takes_nothing_away() {
+    scene(async |mut scene| {
+        scene.settings.tuning.reconnect_max = Duration::from_millis(100);
+        scene.ask_for(desired(1, IMAGE)).await;
+        scene.take_away().await;
+        let backup = tempfile::tempdir().unwrap();
+        scene.server.stop().unwrap();
+        copy(scene.server.store(), backup.path());
+        scene.server.start_again().unwrap();
+        scene.reconnect().await;
+        scene.start();
+        scene.ask_for(desired(2, IMAGE)).await;
+        scene.until_running(2).await;
+        scene.server.stop().unwrap();
+        std::fs::remove_dir_all(scene.server.store()).unwrap();
+        copy(backup.path(), scene.server.store());
+        scene.server.start_again().unwrap();
+        scene.reconnect().await;
+        // The state is told again, which comes after the keys of the restored store.
+        scene.until_running(2).await;
+        assert!(scene.world.running_image(&unit()).is_some());
+        assert_eq!(scene.calls("units.stop"), 0);
+    })
+    .await;
+}

@@ -78,6 +78,15 @@ pub enum LedgerError {
         #[source]
         source: io::Error,
     },
+    /// The bytes are no record.
+    #[error("the record {path} is damaged", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Why it is no record.
+        #[source]
+        source: serde_json::Error,
+    },
     /// The record is too large. Nothing was written.
     #[error("the record of {deployment} has {bytes} bytes: {MAX_RECORD_BYTES} at most")]
     TooLarge {
@@ -103,7 +112,7 @@ impl LedgerError {
     pub fn is_disk_full(&self) -> bool {
         let kind = match self {
             Self::Disk { source, .. } => source.kind(),
-            Self::TooLarge { .. } | Self::Encode { .. } => return false,
+            Self::Damaged { .. } | Self::TooLarge { .. } | Self::Encode { .. } => return false,
         };
         matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
@@ -126,6 +135,16 @@ pub trait Ledger {
         shelf: Shelf,
         deployment: &DeploymentName,
     ) -> Result<Reading<T>, LedgerError>;
+
+    /// A record, for those that only look: whatever its bytes are, they stay where they are.
+    ///
+    /// # Errors
+    /// [`LedgerError::Disk`], [`LedgerError::Damaged`].
+    async fn peek<T: DeserializeOwned>(
+        &self,
+        shelf: Shelf,
+        deployment: &DeploymentName,
+    ) -> Result<Option<T>, LedgerError>;
 
     /// Replaces a record durably, all or nothing; an equal one is not written again.
     ///
@@ -219,6 +238,21 @@ impl Ledger for FileLedger {
             .await
             .map_err(disk("move aside", path))?;
         Ok(Reading::Corrupt { moved_to, problem })
+    }
+
+    async fn peek<T: DeserializeOwned>(
+        &self,
+        shelf: Shelf,
+        deployment: &DeploymentName,
+    ) -> Result<Option<T>, LedgerError> {
+        let path = self.path(shelf, deployment);
+        match durable::read_bounded(&path, MAX_RECORD_BYTES) {
+            Ok(None) => Ok(None),
+            Ok(Some(bytes)) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|source| LedgerError::Damaged { path, source }),
+            Err(error) => Err(disk("read", path)(error)),
+        }
     }
 
     async fn write<T: Serialize>(

@@ -17,6 +17,15 @@ pub(crate) struct Seen {
     pub(crate) sequence: u64,
 }
 
+impl Seen {
+    /// Whether a deletion seen there is older than this value. In one store a value that is newer than the
+    /// deletion means that the store was restored from a backup: what it says was overtaken. Another store's
+    /// sequences say nothing about this one's, and its deletion is somebody's wish.
+    pub(crate) fn overtakes(&self, deletion: &Self) -> bool {
+        self.store == deletion.store && deletion.sequence <= self.sequence
+    }
+}
+
 /// What was last asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Latest {
@@ -184,6 +193,18 @@ mod tests {
             Value::Rejected { generation, failure } => (generation, failure),
             Value::Usable { .. } => panic!("{} is usable", String::from_utf8_lossy(bytes)),
         }
+    }
+
+    #[test]
+    fn only_a_deletion_that_is_older_in_the_same_store_is_overtaken() {
+        let seen = |store: &str, sequence| Seen {
+            store: store.to_owned(),
+            sequence,
+        };
+        let value = seen("a", 7);
+        assert!(value.overtakes(&seen("a", 6)));
+        assert!(!value.overtakes(&seen("a", 8)));
+        assert!(!value.overtakes(&seen("b", 6)));
     }
 
     #[test]

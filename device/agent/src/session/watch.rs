@@ -165,7 +165,7 @@ impl Watch<'_> {
                 seen,
                 bytes: message.payload.clone(),
             }),
-            Operation::Delete => self.tell(News::Deleted(name)),
+            Operation::Delete => self.tell(News::Deleted { name, seen }),
             Operation::Expired => {
                 tracing::warn!("{name} is kept: its key went by age, which nobody asked for");
             }

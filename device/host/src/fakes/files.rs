@@ -138,6 +138,22 @@ impl Ledger for FileLedger {
         }
     }
 
+    async fn peek<T: DeserializeOwned>(
+        &self,
+        shelf: Shelf,
+        deployment: &DeploymentName,
+    ) -> Result<Option<T>, LedgerError> {
+        self.0
+            .call("ledger.peek", deployment.as_str())
+            .map_err(failed("read", deployment.as_str()))?;
+        let bytes = self.0.record(shelf, deployment);
+        let record = bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose();
+        record.map_err(|source| LedgerError::Damaged {
+            path: PathBuf::from(format!("{deployment}.json")),
+            source,
+        })
+    }
+
     async fn write<T: Serialize>(
         &self,
         shelf: Shelf,
