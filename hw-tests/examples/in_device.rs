@@ -19,9 +19,17 @@ fn main() -> Result<()> {
     for command in std::env::args().skip(1) {
         let start = Instant::now();
         let output = rig.run(&command, COMMAND)?;
-        println!("# {command}\n{}", String::from_utf8_lossy(&output.stdout).trim_end());
+        println!(
+            "# {command}\n{}",
+            String::from_utf8_lossy(&output.stdout).trim_end()
+        );
         let said = String::from_utf8_lossy(&output.stderr);
-        println!("{}# status {} after {:.2} s\n", said, output.status, start.elapsed().as_secs_f64());
+        println!(
+            "{}# status {} after {:.2} s\n",
+            said,
+            output.status,
+            start.elapsed().as_secs_f64()
+        );
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! Everything happens in plain files, without root, device-mapper, loop devices or a virtual machine: `mmdebstrap`
 //! makes the root file system as a tar, `mke2fs` of the same Debian release turns tars into ext4, and the thin pool is
-//! composed from its documented on-disk formats ([`lvm`], [`thin`]). The entry point is [`build`].
+//! composed from its documented on-disk formats (`lvm`, `thin`). The entry point is [`build`].
 //!
 //! It does *not* boot what it builds (the virtual-machine suites do) and signs nothing.
 

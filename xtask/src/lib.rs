@@ -3,7 +3,7 @@
 //! - [`cli`]: the command line
 //! - [`setup`]: what is missing on this machine, and installing it
 //! - [`check`]: everything that can be judged without running the product
-//! - [`test`]: the tiers of tests
+//! - [`mod@test`]: the tiers of tests
 //! - [`image`]: the device image with the programs of this checkout
 //! - [`ci`]: all of it, with a table of times
 //! - [`field`]: the demo and the benches, which are programs of their own

@@ -1,7 +1,7 @@
 //! The boundary between the agent and the operating system.
 //!
 //! One narrow trait for each duty, one real implementation, and (feature `fakes`) one stateful fake of
-//! the same name under [`fakes`]. Code above this crate is generic over the traits, or over [`Host`],
+//! the same name under `fakes`. Code above this crate is generic over the traits, or over [`Host`],
 //! which hands out all of them; it never starts a process, opens a bus or writes a file itself.
 //!
 //! | trait | real | duty |

@@ -1,7 +1,7 @@
 //! A score as a Quadlet file: the text that podman's generator turns into a unit.
 //!
 //! Pure and byte-deterministic: the same score gives the same bytes, whatever its generation, so that a
-//! generation that changes nothing restarts nothing. Escaping is in [`escape`]; what Quadlet cannot
+//! generation that changes nothing restarts nothing. Escaping is in `escape`; what Quadlet cannot
 //! express is refused with the field's path.
 //!
 //! Choices, all for podman 5.4 under `systemd --user`:
