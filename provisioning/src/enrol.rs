@@ -195,7 +195,7 @@ fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     (line, column)
 }
 
-/// Finds a field by its path ("`registry[0]`.location"); for one that is missing, its nearest parent.
+/// Finds a field by its path (`registry[0].location`); for one that is missing, its nearest parent.
 fn locate(text: &str, path: &str) -> Option<Range<usize>> {
     let table = DeTable::parse(text).ok()?;
     let mut parts = path.split(['.', '[', ']']).filter(|part| !part.is_empty());
