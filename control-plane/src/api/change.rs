@@ -233,7 +233,7 @@ impl Request {
             self.record(&state, &answer).await;
             Ok(revision)
         };
-        let task = async { Ok::<_, tokio::task::JoinError>(commit.instrument(tracing::Span::current()).await) };
+        let task = tokio::spawn(commit.instrument(tracing::Span::current()));
         task.await.unwrap_or_else(|error| {
             Err(WriteError::Unavailable {
                 target,

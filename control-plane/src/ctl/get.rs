@@ -46,7 +46,7 @@ pub(super) fn run(args: &GetArgs, context: &mut Context<'_>) -> Result<(), CtlEr
         // What a partial view lacks may yet come.
         let gone: Vec<String> = seen
             .keys()
-            .filter(|name| (whole || !whole) && items.iter().all(|item| item.name != **name))
+            .filter(|name| whole && items.iter().all(|item| item.name != **name))
             .cloned()
             .collect();
         let new: Vec<&Item> = items
