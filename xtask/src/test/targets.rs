@@ -31,6 +31,9 @@ struct Package {
 struct Target {
     name: String,
     kind: Vec<String>,
+    /// Set for slow matrices, which are no part of a tier.
+    #[serde(default, rename = "required-features")]
+    required_features: Vec<String>,
 }
 
 /// All integration tests of the workspace.
@@ -44,7 +47,8 @@ pub(super) fn list(workspace: &Workspace) -> Result<Vec<TestTarget>> {
         let tests = package
             .targets
             .into_iter()
-            .filter(|target| target.kind.iter().any(|kind| kind == "test"));
+            .filter(|target| target.kind.iter().any(|kind| kind == "test"))
+            .filter(|target| target.required_features.is_empty());
         targets.extend(tests.map(|target| TestTarget {
             package: package.name.clone(),
             name: target.name,
