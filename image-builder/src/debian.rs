@@ -29,6 +29,21 @@ pub(crate) fn provide(
     Ok(entry)
 }
 
+/// mmdebstrap mounts `/proc`, `/sys` and `/dev/pts` in its working folder. As root it would do so in the machine's own mount
+/// table, and a kill (power button, out of memory) would leave them there, where the next `rm -r` of the folder follows them.
+/// Here the mounts go with the process, whatever ends it, and the process goes with ours.
+const ROOT_WRAPPER: &[&str] = &[
+    "setpriv",
+    "--pdeathsig=KILL",
+    "unshare",
+    "--mount",
+    "--propagation=private",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+];
+
 fn make(scratch: &Path, recipe: &Recipe, progress: &dyn Progress) -> Result<std::path::PathBuf, ImageError> {
     recipe.seed.write_tar(&scratch.join("seed.tar"), recipe.epoch)?;
     let tar = scratch.join("files.tar");
@@ -45,12 +60,13 @@ fn make(scratch: &Path, recipe: &Recipe, progress: &dyn Progress) -> Result<std:
 }
 
 fn arguments(recipe: &Recipe, tar: &Path) -> Vec<OsString> {
-    let mode = if nix::unistd::geteuid().is_root() {
-        "root"
+    let (wrapper, mode): (&[&str], _) = if nix::unistd::geteuid().is_root() {
+        (ROOT_WRAPPER, "root")
     } else {
-        "unshare"
+        (&[], "unshare")
     };
-    let mut arguments = vec![
+    let mut arguments: Vec<String> = wrapper.iter().map(|&word| word.to_owned()).collect();
+    arguments.extend([
         "mmdebstrap".to_owned(),
         format!("--mode={mode}"),
         format!("--variant={}", recipe.variant),
@@ -58,7 +74,7 @@ fn arguments(recipe: &Recipe, tar: &Path) -> Vec<OsString> {
         format!("--keyring={KEYRING}"),
         format!("--include={}", recipe.packages.join(",")),
         "--format=tar".to_owned(),
-    ];
+    ]);
     arguments.extend(
         recipe
             .dpkg_options
