@@ -141,7 +141,6 @@ impl PodmanV0Score {
                 "cannot be mapped with this network mode: remove them or use `network: private`",
             );
         }
-        let mut seen = BTreeSet::new();
         for (i, port) in self.ports.iter().enumerate() {
             let path = format!("ports[{i}].host");
             found.unless(
@@ -150,9 +149,14 @@ impl PodmanV0Score {
                 "is below 1024: containers run without root and cannot bind it",
             );
             found.unless(port.container != 0, &format!("ports[{i}].container"), "is 0");
-            let again = !seen.insert((port.host, port.protocol, port.address));
-            let any = seen.contains(&(port.host, port.protocol, None)) && port.address.is_some();
-            found.unless(!again && !any, &path, "is mapped a second time");
+            // Without an address a mapping takes the port of all of them.
+            // Without an address a mapping takes the port of all of them.
+            let taken = self.ports[..i].iter().any(|other| {
+                let overlaps =
+                    other.address == port.address || other.address.is_none() || port.address.is_none();
+                (other.host, other.protocol) == (port.host, port.protocol) && overlaps
+            });
+            found.unless(!taken, &path, "is mapped a second time");
         }
     }
 
@@ -406,6 +410,14 @@ mod tests {
             ),
             (
                 json!({"ports": [{"host": 8080, "container": 1}, {"host": 8080, "container": 2}]}),
+                "ports[1].host",
+            ),
+            (
+                json!({"ports": [{"host": 8080, "container": 1, "address": "127.0.0.1"}, {"host": 8080, "container": 2}]}),
+                "ports[1].host",
+            ),
+            (
+                json!({"ports": [{"host": 8080, "container": 1}, {"host": 8080, "container": 2, "address": "127.0.0.1"}]}),
                 "ports[1].host",
             ),
             (
