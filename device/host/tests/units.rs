@@ -231,3 +231,53 @@ async fn a_bus_that_goes_during_a_job_and_comes_back_does_not_lose_the_job() {
     });
     assert_eq!(started.unwrap().invocation_id.as_str(), "09".repeat(16));
 }
+
+/// A unit that is watched while another call connects again: the connection that stays has to hear of it too.
+#[tokio::test]
+async fn a_unit_that_is_watched_during_a_reconnect_is_heard_of() {
+    let (mut bus, units) = with_systemd().await;
+    units.facts(&web()).await.unwrap();
+    bus.kill();
+    bus.revive().await;
+    let subscribed = || {
+        let calls = bus.calls();
+        calls.iter().filter(|call| *call == "Subscribe").count()
+    };
+    let before = subscribed();
+    bus.set(|script| script.subscribe_takes = Duration::from_millis(300));
+    let web = web();
+    let (facts, watched) = tokio::join!(units.facts(&web), async {
+        // The other call has asked for its rules, and waits for this answer.
+        timeout(LONG, async {
+            while subscribed() == before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .unwrap();
+        units.watch([web.clone()].into()).await
+    });
+    facts.unwrap();
+    watched.unwrap();
+    // What the reconnect itself told.
+    let _ = timeout(Duration::from_millis(300), units.changed()).await;
+    bus.properties_changed(WEB, "org.freedesktop.systemd1.Unit").await;
+    let told = timeout(LONG, units.changed()).await;
+    assert_eq!(told.expect("nobody hears of it"), [web].into());
+}
+
+/// The control of what a connection asks for: a rule for each watched unit, and none for one that no longer is.
+#[tokio::test]
+async fn what_is_watched_and_let_go_while_connected_is_followed() {
+    const UNIT: &str = "org.freedesktop.systemd1.Unit";
+    let (bus, units) = with_systemd().await;
+    for _ in 0..3 {
+        units.watch([web()].into()).await.unwrap();
+        bus.properties_changed(WEB, UNIT).await;
+        assert_eq!(timeout(LONG, units.changed()).await.unwrap(), [web()].into());
+        units.watch([].into()).await.unwrap();
+    }
+    bus.properties_changed(WEB, UNIT).await;
+    let told = timeout(Duration::from_millis(200), units.changed()).await;
+    assert!(told.is_err(), "{told:?}");
+}

@@ -1,5 +1,6 @@
 //! The session bus: one connection, made when needed and again when it was lost, and the task that reads it.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -51,31 +52,17 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets the watched units; gives the object paths that are new and those that are gone.
-    pub(super) fn watch(&self, units: BTreeSet<UnitName>) -> (Vec<String>, Vec<String>) {
-        let wanted: BTreeMap<String, UnitName> = units
+    /// Sets the watched units. A link learns of it by [`Link::follow`].
+    pub(super) fn watch(&self, units: BTreeSet<UnitName>) {
+        let mut state = self.state();
+        state.changed.retain(|unit| units.contains(unit));
+        state.watched = units
             .into_iter()
             .map(|unit| (unit_path(unit.as_str()), unit))
             .collect();
-        let mut state = self.state();
-        let added = wanted
-            .keys()
-            .filter(|path| !state.watched.contains_key(*path))
-            .cloned()
-            .collect();
-        let gone = state
-            .watched
-            .keys()
-            .filter(|path| !wanted.contains_key(*path))
-            .cloned()
-            .collect();
-        state.watched = wanted;
-        let State { watched, changed, .. } = &mut *state;
-        changed.retain(|unit| watched.values().any(|kept| kept == unit));
-        (added, gone)
     }
 
-    pub(super) fn watched_paths(&self) -> Vec<String> {
+    fn watched_paths(&self) -> BTreeSet<String> {
         self.state().watched.keys().cloned().collect()
     }
 
@@ -146,6 +133,8 @@ impl Drop for Waiting {
 pub(super) struct Link {
     connection: Connection,
     reader: JoinHandle<()>,
+    /// Object paths of the units that this connection hears of. Never borrowed across an await.
+    heard: RefCell<BTreeSet<String>>,
 }
 
 impl Drop for Link {
@@ -168,15 +157,18 @@ impl Link {
             Err(elapsed) => return Err(no_bus(elapsed.into())),
         };
         let reader = tokio::spawn(read(MessageStream::from(&connection), Arc::clone(shared)));
-        let link = Self { connection, reader };
+        let link = Self {
+            connection,
+            reader,
+            heard: RefCell::default(),
+        };
         link.add_match(&format!(
             "type='signal',sender='{SYSTEMD}',path='{MANAGER_PATH}',interface='{MANAGER}',member='JobRemoved'"
         ))
         .await?;
-        for path in shared.watched_paths() {
-            link.add_match(&unit_rule(&path)).await?;
-        }
         link.manager("Subscribe", &()).await?;
+        // The last await before it is live: what is watched meanwhile is seen by it.
+        link.follow(shared).await?;
         Ok(link)
     }
 
@@ -227,15 +219,28 @@ impl Link {
             .map(|_| ())
     }
 
-    /// Begins and ends to hear of units by their object paths.
-    pub(super) async fn watch(&self, added: &[String], gone: &[String]) -> Result<(), UnitsError> {
-        for path in added {
-            self.add_match(&unit_rule(path)).await?;
-        }
-        for path in gone {
-            self.bus("RemoveMatch", &unit_rule(path)).await?;
+    /// Hears of the units that are watched, and of no others. Looks again after each answer, since others may have
+    /// changed what is watched; a rule that was refused is asked for by the next call. The bus counts equal rules, so
+    /// that two callers at once do no harm.
+    pub(super) async fn follow(&self, shared: &Shared) -> Result<(), UnitsError> {
+        while let Some((path, wanted)) = self.next_rule(&shared.watched_paths()) {
+            if wanted {
+                self.add_match(&unit_rule(&path)).await?;
+                self.heard.borrow_mut().insert(path);
+            } else {
+                // Before the answer: a rule too many is silent, since its unit is not watched.
+                self.heard.borrow_mut().remove(&path);
+                self.bus("RemoveMatch", &unit_rule(&path)).await?;
+            }
         }
         Ok(())
+    }
+
+    /// A rule that is missing (`true`) or too many (`false`).
+    fn next_rule(&self, watched: &BTreeSet<String>) -> Option<(String, bool)> {
+        let heard = self.heard.borrow();
+        let missing = watched.difference(&heard).next().map(|path| (path.clone(), true));
+        missing.or_else(|| heard.difference(watched).next().map(|path| (path.clone(), false)))
     }
 }
 

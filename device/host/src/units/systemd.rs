@@ -81,6 +81,14 @@ impl UserUnits {
         Ok(link)
     }
 
+    /// Whether signals of every watched unit come; what could not be asked for before is asked for again.
+    async fn hears_all(&self) -> bool {
+        match self.link().await {
+            Ok(link) => link.follow(&self.shared).await.is_ok(),
+            Err(_) => false,
+        }
+    }
+
     /// Queues a job and waits for its end. `None`: it ended, and nobody heard how.
     async fn job(
         &self,
@@ -343,15 +351,8 @@ impl Units for UserUnits {
     }
 
     async fn watch(&self, units: BTreeSet<UnitName>) -> Result<(), UnitsError> {
-        let alive = self.live().is_some();
-        let (added, gone) = self.shared.watch(units);
-        // A connection that is made now asks for all of them by itself.
-        let link = self.link().await?;
-        if alive {
-            link.watch(&added, &gone).await
-        } else {
-            Ok(())
-        }
+        self.shared.watch(units);
+        self.link().await?.follow(&self.shared).await
     }
 
     async fn changed(&self) -> BTreeSet<UnitName> {
@@ -363,7 +364,7 @@ impl Units for UserUnits {
             if !changed.is_empty() {
                 return changed;
             }
-            if self.link().await.is_ok() {
+            if self.hears_all().await {
                 news.await;
                 pause = FIRST_PAUSE;
             } else {

@@ -34,6 +34,8 @@ pub(crate) struct Script {
     pub(crate) ending: Ending,
     pub(crate) takes: Duration,
     pub(crate) signal_lost: bool,
+    /// How long the answer to `Subscribe` takes.
+    pub(crate) subscribe_takes: Duration,
     pub(crate) known: bool,
     pub(crate) active: &'static str,
     pub(crate) sub: &'static str,
@@ -97,6 +99,7 @@ impl Default for Script {
             ending: Ending::Up,
             takes: Duration::from_millis(20),
             signal_lost: false,
+            subscribe_takes: Duration::ZERO,
             known: true,
             active: "inactive",
             sub: "dead",
@@ -309,8 +312,13 @@ fn end(shared: &Shared, ending: Ending) -> (&'static str, bool) {
 
 #[interface(name = "org.freedesktop.systemd1.Manager")]
 impl Manager {
-    fn subscribe(&self) {
-        self.0.lock().unwrap().calls.push("Subscribe".to_owned());
+    async fn subscribe(&self) {
+        let takes = {
+            let mut script = self.0.lock().unwrap();
+            script.calls.push("Subscribe".to_owned());
+            script.subscribe_takes
+        };
+        tokio::time::sleep(takes).await;
     }
 
     fn reload(&self) {
