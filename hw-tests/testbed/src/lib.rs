@@ -4,7 +4,7 @@
 //! Each service is a guard: dropping it ends its process, and the kernel ends it when this process dies in any other way.
 //! Its log goes to a file, and the end of that file is part of each error.
 //!
-//! - [`tools`]: where the programs come from (a pinned wheel, Debian's packages), cached and usable offline
+//! - [`tools`], [`wheel`]: where the programs come from (pinned wheels, Debian's packages), cached and usable offline
 //! - [`process`]: starting a service, waiting until it is ready, ending it
 //! - [`progress`], [`interrupt`]: long steps that say so, and end when asked
 //! - [`poll`], [`ports`], [`files`]: deadlines, ports that no other test takes, files that are whole or absent
@@ -13,8 +13,8 @@
 //! - [`registry`]: Debian's `docker-registry`
 //! - [`oci`], [`sample`]: images built in memory and pushed; the sample applications
 //!
-//! What it does not do: start devices (that is the rig's part), or talk to anything but loopback, but for the one download
-//! in [`tools`].
+//! What it does not do: start devices (that is the rig's part), or talk to anything but loopback, but for the downloads
+//! of [`wheel`].
 
 pub mod ca;
 pub mod files;
@@ -29,3 +29,4 @@ pub mod registry;
 pub mod sample;
 mod scratch;
 pub mod tools;
+pub mod wheel;

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use crate::process::Tool;
 use crate::setup;
 use crate::setup::needs::Purpose;
+use crate::setup::wheels::DENY;
 use crate::stages::{Outcome, Stages};
 use crate::workspace::Workspace;
 
@@ -98,7 +99,7 @@ fn docs(workspace: &Workspace) -> Result<()> {
 }
 
 fn deny(workspace: &Workspace, what: &[&str]) -> Result<Tool> {
-    let program = setup::deny::path()?;
+    let program = DENY.path()?;
     let quiet = [
         "--locked",
         "--log-level",

