@@ -12,7 +12,7 @@ use crate::identity::InputDigest;
 use crate::layout::Layout;
 use crate::manifest::Manifest;
 use crate::overlay;
-use crate::preflight::preflight;
+use crate::preflight;
 use crate::profile::Profile;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
@@ -68,12 +68,15 @@ pub(crate) struct BootFiles {
 
 /// Builds an image. It appears at its name complete or not at all; an interrupted build leaves the old one.
 pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<Built, ImageError> {
-    preflight(request)?;
+    preflight::tools_and_files(request)?;
     let layout = Layout::of_disk(request.size)?;
     let cache = Cache::open(&request.cache, progress)?;
     let tools = Recipe::tools(host_architecture(), request.epoch);
-    let tools = debian::provide(&cache, &tools, request.refresh, progress)?;
     let root = Recipe::device(request.profile, &request.dist, &request.hooks, request.epoch)?;
+    if request.refresh || !(debian::is_cached(&cache, &tools)? && debian::is_cached(&cache, &root)?) {
+        preflight::room_for_debian(request)?;
+    }
+    let tools = debian::provide(&cache, &tools, request.refresh, progress)?;
     let root = debian::provide(&cache, &root, request.refresh, progress)?;
     let tree = overlay::overlay(request)?;
     let overlay_digest = tree.digest()?;
@@ -85,6 +88,7 @@ pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<Built, I
         });
     }
 
+    preflight::room_for_image(request)?;
     progress.begin("device files");
     let scratch = cache.scratch();
     let (root_tar, data_tar) = (scratch.join("root.tar"), scratch.join("data.tar"));

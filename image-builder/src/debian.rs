@@ -1,7 +1,7 @@
 //! Debian file trees by mmdebstrap, cached.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cache::{Cache, Entry};
 use crate::error::ImageError;
@@ -44,19 +44,35 @@ const ROOT_WRAPPER: &[&str] = &[
     "--mount-proc",
 ];
 
-fn make(scratch: &Path, recipe: &Recipe, progress: &dyn Progress) -> Result<std::path::PathBuf, ImageError> {
+fn make(scratch: &Path, recipe: &Recipe, progress: &dyn Progress) -> Result<PathBuf, ImageError> {
     recipe.seed.write_tar(&scratch.join("seed.tar"), recipe.epoch)?;
     let tar = scratch.join("files.tar");
     let call = Call {
         tool: "mmdebstrap",
         argv: arguments(recipe, &tar),
-        env: vec![("SOURCE_DATE_EPOCH", recipe.epoch.to_string())],
+        env: vec![
+            ("SOURCE_DATE_EPOCH", recipe.epoch.to_string()),
+            ("TMPDIR", temporary().to_string_lossy().into_owned()),
+        ],
         input: recipe.sources,
         purpose: "making a Debian file tree",
         next: "is deb.debian.org reachable over http, and is the disk not full? Then start again; finished parts are kept",
     };
     call.run(scratch, progress)?;
     Ok(tar)
+}
+
+/// Where mmdebstrap unpacks. Not `/tmp`, which is memory in Debian 13; not the cache, which the other users of an unprivileged build's
+/// tree may not enter.
+pub(crate) fn temporary() -> PathBuf {
+    std::env::var_os("TMPDIR")
+        .filter(|value| !value.is_empty())
+        .map_or_else(|| "/var/tmp".into(), PathBuf::from)
+}
+
+/// Whether [`provide`] takes the recipe's tar from the cache.
+pub(crate) fn is_cached(cache: &Cache, recipe: &Recipe) -> Result<bool, ImageError> {
+    Ok(cache.find(&recipe.name, &recipe.key()?).is_some())
 }
 
 fn arguments(recipe: &Recipe, tar: &Path) -> Vec<OsString> {

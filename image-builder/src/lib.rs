@@ -32,6 +32,5 @@ pub use cache::default_cache_dir;
 pub use error::ImageError;
 pub use layout::MIB;
 pub use manifest::{Manifest, Package};
-pub use preflight::preflight;
 pub use profile::Profile;
 pub use progress::{Plain, Progress, Terminal, for_stderr};

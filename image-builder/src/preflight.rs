@@ -1,9 +1,14 @@
-//! What must be there before anything is done.
+//! What must be there before anything is done. `cargo xtask` asks for the same before it builds this crate, in its own words; here it
+//! is asked for those who start the builder by itself.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nix::sys::statvfs::{Statvfs, statvfs};
+
 use crate::bake::BuildRequest;
+use crate::debian;
 use crate::error::ImageError;
 use crate::layout::MIB;
 use crate::process::in_path;
@@ -12,12 +17,16 @@ use crate::process::in_path;
 const TOOLS: &[(&str, &str)] = &[("mmdebstrap", "mmdebstrap"), ("gpgv", "gpgv"), ("tar", "tar")];
 const UNPRIVILEGED_TOOLS: &[(&str, &str)] = &[("newuidmap", "uidmap")];
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// The unpacked Debian tree, its tar, and file systems.
-const CACHE_NEED_MIB: u64 = 3500;
-const OUT_NEED_MIB: u64 = 1500;
+/// Debian's trees as mmdebstrap unpacks them, one after the other, with the packages they are made of.
+const UNPACKED_MIB: u64 = 1500;
+/// Their tars.
+const TARS_MIB: u64 = 700;
+/// Root tar with the overlay in it, and the file systems made from it.
+const SCRATCH_MIB: u64 = 1200;
+const OUT_MIB: u64 = 800;
 
-/// Checks tools, files and room for a build; changes nothing.
-pub fn preflight(request: &BuildRequest) -> Result<(), ImageError> {
+/// Checks tools and files for a build; changes nothing.
+pub(crate) fn tools_and_files(request: &BuildRequest) -> Result<(), ImageError> {
     tools(TOOLS)?;
     if !nix::unistd::geteuid().is_root() {
         tools(UNPRIVILEGED_TOOLS)?;
@@ -44,9 +53,27 @@ pub fn preflight(request: &BuildRequest) -> Result<(), ImageError> {
         "Debian's keyring",
         Path::new(KEYRING),
         "run `apt-get install debian-archive-keyring`",
-    )?;
-    room(&request.cache, CACHE_NEED_MIB)?;
-    room(request.out.parent().unwrap_or(Path::new(".")), OUT_NEED_MIB)
+    )
+}
+
+/// Room for a build that begins with Debian's packages.
+pub(crate) fn room_for_debian(request: &BuildRequest) -> Result<(), ImageError> {
+    room(&[
+        (&debian::temporary(), UNPACKED_MIB),
+        (&request.cache, TARS_MIB + SCRATCH_MIB),
+        (folder_of(&request.out), OUT_MIB),
+    ])
+}
+
+/// Room for a build that has Debian's packages in the cache.
+pub(crate) fn room_for_image(request: &BuildRequest) -> Result<(), ImageError> {
+    room(&[(&request.cache, SCRATCH_MIB), (folder_of(&request.out), OUT_MIB)])
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 fn tools(tools: &[(&'static str, &'static str)]) -> Result<(), ImageError> {
@@ -89,26 +116,35 @@ fn subordinate_ids() -> Result<(), ImageError> {
     }
 }
 
+/// Folders of one file system share what is free there: the first that no longer fits is named, with the need of all.
+fn room(needs: &[(&Path, u64)]) -> Result<(), ImageError> {
+    let mut by_system: BTreeMap<u64, u64> = BTreeMap::new();
+    for (path, mib) in needs {
+        let (folder, facts) = measure(path)?;
+        let need_mib = by_system.entry(facts.filesystem_id()).or_default();
+        *need_mib += mib;
+        let have_mib = facts.blocks_available() * facts.fragment_size() / MIB;
+        if have_mib < *need_mib {
+            return Err(ImageError::NoSpace {
+                path: folder,
+                need_mib: *need_mib,
+                have_mib,
+            });
+        }
+    }
+    Ok(())
+}
+
 /// Measures the nearest folder above `path` that exists.
-fn room(path: &Path, need_mib: u64) -> Result<(), ImageError> {
+fn measure(path: &Path) -> Result<(PathBuf, Statvfs), ImageError> {
     let absolute = std::path::absolute(path).map_err(ImageError::io("examine", path))?;
-    let folder: PathBuf = absolute
+    let folder = absolute
         .ancestors()
         .find(|folder| folder.is_dir())
         .unwrap_or(Path::new("/"))
         .to_owned();
-    let facts = nix::sys::statvfs::statvfs(&folder)
-        .map_err(|error| ImageError::io("measure", &folder)(error.into()))?;
-    let have_mib = facts.blocks_available() * facts.fragment_size() / MIB;
-    if have_mib < need_mib {
-        Err(ImageError::NoSpace {
-            path: folder,
-            need_mib,
-            have_mib,
-        })
-    } else {
-        Ok(())
-    }
+    let facts = statvfs(&folder).map_err(|error| ImageError::io("measure", &folder)(error.into()))?;
+    Ok((folder, facts))
 }
 
 #[cfg(test)]
@@ -128,8 +164,22 @@ mod tests {
 
     #[test]
     fn room_is_measured_where_the_folder_will_be() {
-        room(Path::new("/nonexistent/folder"), 0).expect("room for nothing");
-        let error = room(Path::new("/nonexistent/folder"), u64::MAX).unwrap_err();
+        let folder = Path::new("/nonexistent/folder");
+        room(&[(folder, 0)]).expect("room for nothing");
+        let error = room(&[(folder, u64::MAX / 4)]).unwrap_err();
         assert!(matches!(error, ImageError::NoSpace { .. }), "{error}");
+    }
+
+    #[test]
+    fn folders_of_one_file_system_need_their_room_together() {
+        let (_, facts) = measure(Path::new("/")).expect("it can be measured");
+        let most = facts.blocks_available() * facts.fragment_size() / MIB * 3 / 4;
+        let (one, two) = (Path::new("/nonexistent/one"), Path::new("/nonexistent/two"));
+        room(&[(one, most)]).expect("one alone fits");
+        let error = room(&[(one, most), (two, most)]).unwrap_err();
+        assert!(
+            matches!(error, ImageError::NoSpace { need_mib, .. } if need_mib == 2 * most),
+            "{error}"
+        );
     }
 }

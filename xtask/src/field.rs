@@ -1,7 +1,7 @@
 //! The demo and the benches: programs of their own (`fleet-demo`, `fleet-bench`), so that xtask itself builds in seconds. Here is
 //! what comes before them: setup, build, image.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use fleet_testbed::interrupt;
 
@@ -60,12 +60,15 @@ pub fn demo(workspace: &Workspace, args: &DemoArgs) -> Result<()> {
     if args.check {
         flags.push("--check".to_owned());
     }
-    // Asked first, so that a taken port is said before an hour of building.
-    for (flag, port) in [("--port", args.port), ("--web-port", args.web_port)] {
-        require_free(flag, port)?;
-    }
     let mut stages = Stages::default();
-    prepare(workspace, &mut stages)?;
+    // Asked first, so that a taken port is said before minutes of building.
+    let ready = ports(args).and_then(|()| prepare(workspace, &mut stages));
+    if let Err(error) = ready {
+        if args.check {
+            println!("{}", line_without_a_device(&stages));
+        }
+        return Err(error);
+    }
     flags.extend(
         stages
             .list()
@@ -84,10 +87,28 @@ pub fn bench(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
     run(workspace, "fleet-bench", &flags)
 }
 
+/// The line that `--check` ends on where it did not come to the device; `fleet-demo` prints all others.
+fn line_without_a_device(stages: &Stages) -> serde_json::Value {
+    let stages: serde_json::Map<_, _> = stages
+        .list()
+        .iter()
+        .map(|stage| (stage.name.clone(), stage.took.as_secs_f64().into()))
+        .collect();
+    serde_json::json!({ "ok": false, "stages": stages, "device": null, "deployment_phase": null, "page_status": null })
+}
+
+fn ports(args: &DemoArgs) -> Result<()> {
+    if args.port == args.web_port {
+        bail!("--port and --web-port are both {}: they must differ", args.port);
+    }
+    require_free("--port", args.port)?;
+    require_free("--web-port", args.web_port)
+}
+
 fn require_free(flag: &str, port: u16) -> Result<()> {
     match std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)) {
         Ok(_) => Ok(()),
-        Err(error) => anyhow::bail!(
+        Err(error) => bail!(
             "port {port} of 127.0.0.1 cannot be used ({error}): end the program that has it, or give another with {flag}"
         ),
     }
@@ -114,4 +135,48 @@ fn prepare(workspace: &Workspace, stages: &mut Stages) -> Result<()> {
 fn run(workspace: &Workspace, program: &str, flags: &[String]) -> Result<()> {
     let built = workspace.target_folder()?.join("debug").join(program);
     workspace.tool(&built.to_string_lossy()).args(flags).run()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    fn args(port: u16, web_port: u16) -> DemoArgs {
+        DemoArgs {
+            check: true,
+            devices: 0,
+            port,
+            web_port,
+        }
+    }
+
+    #[test]
+    fn a_taken_port_is_named_with_its_flag_before_anything_is_built() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("some port is free");
+        let taken = taken.local_addr().map(|address| (taken, address.port()));
+        let (_held, port) = taken.expect("it has an address");
+        let error = ports(&args(port, port + 1)).expect_err("taken").to_string();
+        assert!(
+            error.contains(&format!("port {port} of 127.0.0.1")) && error.contains("--port"),
+            "{error}"
+        );
+        let error = ports(&args(port, port))
+            .expect_err("one port for two")
+            .to_string();
+        assert!(error.contains("must differ"), "{error}");
+    }
+
+    #[test]
+    fn a_check_that_comes_to_no_device_still_says_what_was_done() {
+        let mut stages = Stages::default();
+        assert!(!stages.run("setup", || bail!("no room")).expect("not interrupted"));
+        let line = line_without_a_device(&stages);
+        assert_eq!(line["ok"], false);
+        assert!(
+            line["stages"]["setup"].is_number() && line["page_status"].is_null(),
+            "{line}"
+        );
+    }
 }

@@ -57,11 +57,15 @@ fn right(workspace: &Workspace) -> Result<Right> {
 fn permitted(release: Release, right: Right, names: &[&str]) -> Result<Right> {
     let names = names.join(" ");
     if release == Release::Other {
-        bail!("this is neither Debian 12 nor 13: install what is called there {names}, then run this again");
+        bail!(
+            "this is neither Debian 12 nor 13, and nothing was changed: install what is called there {names}, so that \
+             dpkg lists it, then run this again"
+        );
     }
     if right == Right::Nobody {
         bail!(
-            "installing needs root, and there is no sudo that works here: run `apt-get install {names}` as root, then run this again"
+            "installing needs root, and there is no sudo that works here; nothing was changed: run \
+             `apt-get update && apt-get install --no-install-recommends {names}` as root, then run this again"
         );
     }
     Ok(right)
@@ -94,7 +98,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .contains("run `apt-get install ovmf mtools` as root"),
+                .contains("apt-get install --no-install-recommends ovmf mtools` as root"),
             "{error}"
         );
     }

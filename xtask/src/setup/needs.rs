@@ -140,7 +140,6 @@ const fn same(name: &'static str, mib: u64, purposes: &'static [Purpose], why: &
 pub const PACKAGES: &[Package] = &[
     same("gcc", 150, BUILD, "compiles the C parts of ring and links"),
     same("libc6-dev", 20, BUILD, "headers and start files for linking"),
-    same("pkg-config", 1, BUILD, "finds C libraries"),
     same("git", 40, CHECK, "lists the files that belong to the sources"),
     same("shellcheck", 30, CHECK, "judges shell scripts"),
     same(

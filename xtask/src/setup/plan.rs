@@ -54,6 +54,11 @@ impl Plan {
         self.packages.is_empty() && self.wheels.is_empty()
     }
 
+    /// About how much the missing packages take, in MiB.
+    pub fn packages_mib(&self) -> u64 {
+        self.packages.iter().map(|(_, package)| package.mib).sum()
+    }
+
     /// The names of the missing packages.
     pub fn package_names(&self) -> impl Iterator<Item = &'static str> {
         self.packages.iter().map(|(name, _)| *name)
@@ -68,6 +73,13 @@ impl Plan {
         let mut text = format!("setup: for {purposes} this machine lacks");
         for (name, package) in &self.packages {
             let _ = write!(text, "\n  apt  {name:<24} {}", package.why);
+        }
+        if !self.packages.is_empty() {
+            let _ = write!(
+                text,
+                "\n  (Debian's packages take about {} MiB)",
+                self.packages_mib()
+            );
         }
         for Program { wheel, why, .. } in &self.wheels {
             let name = format!("{} {}", wheel.program, wheel.version);
@@ -126,9 +138,9 @@ mod tests {
     fn only_what_the_purpose_needs_is_planned() {
         assert_eq!(
             names(&[Purpose::Tests(Tier::Unit)], &[]),
-            ["gcc", "libc6-dev", "pkg-config", "python3", "python3-pip"]
+            ["gcc", "libc6-dev", "python3", "python3-pip"]
         );
-        let checks = names(&[Purpose::Check], &["gcc", "libc6-dev", "pkg-config", "git"]);
+        let checks = names(&[Purpose::Check], &["gcc", "libc6-dev", "git"]);
         assert_eq!(checks, ["shellcheck", "python3", "python3-pip"]);
     }
 
@@ -183,7 +195,8 @@ mod tests {
         .describe(&[Purpose::Check]);
         assert_eq!(
             text,
-            "setup: for checks this machine lacks\n  apt  shellcheck               judges shell scripts"
+            "setup: for checks this machine lacks\n  apt  shellcheck               judges shell scripts\n  \
+             (Debian's packages take about 30 MiB)"
         );
     }
 

@@ -8,6 +8,7 @@ use fleet_testbed::tools;
 
 use super::needs::Purpose;
 use super::plan::Plan;
+use crate::image::{self, Profile};
 use crate::workspace::Workspace;
 
 /// Downloaded packages and lists, beside the installed ones.
@@ -17,8 +18,12 @@ const TARGET_MIB: u64 = 6_000;
 const REBUILD_MIB: u64 = 500;
 /// A wheel and the program in it.
 const WHEEL_MIB: u64 = 100;
-/// Packages, root file system and the image itself.
-const IMAGE_MIB: u64 = 5 << 10;
+/// Debian's trees, file systems and the image itself.
+const IMAGE_MIB: u64 = 3_000;
+/// The same where Debian's trees and an earlier image are cached.
+const REIMAGE_MIB: u64 = 2_000;
+/// What mmdebstrap unpacks.
+const UNPACKED_MIB: u64 = 1_500;
 /// The disks of a virtual device and the memory of a prepared one.
 const RIG_MIB: u64 = 4 << 10;
 
@@ -40,6 +45,10 @@ pub struct Places {
     pub target: PathBuf,
     /// Whether something was built there before.
     pub was_built: bool,
+    /// Whether an image was made before.
+    pub was_imaged: bool,
+    /// Where large temporary files go.
+    pub temporary: PathBuf,
     /// The cache, with images and rigs in it.
     pub cache: PathBuf,
 }
@@ -48,12 +57,26 @@ impl Places {
     /// Those of this machine and checkout.
     pub fn find(workspace: &Workspace) -> Result<Self> {
         let target = workspace.target_folder()?;
+        let cache = tools::cache_folder()?;
+        let temporary = std::env::var_os("TMPDIR").filter(|value| !value.is_empty());
         Ok(Self {
-            was_built: target.join("debug/deps").exists(),
+            was_built: was_built(&target),
             target,
-            cache: tools::cache_folder()?,
+            was_imaged: image::in_cache(Profile::Amd64Vm)?.exists(),
+            cache,
+            temporary: temporary.map_or_else(|| "/var/tmp".into(), PathBuf::from),
         })
     }
+}
+
+/// xtask itself has always been built there; this looks for a part of the product.
+fn was_built(target: &Path) -> bool {
+    std::fs::read_dir(target.join("debug/deps")).is_ok_and(|entries| {
+        let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
+        names
+            .into_iter()
+            .any(|name| name.to_string_lossy().starts_with("libfleet_protocol-"))
+    })
 }
 
 /// The room that this plan and the work of these purposes take; some is needed though nothing has to be installed.
@@ -64,8 +87,9 @@ pub fn needed(plan: &Plan, purposes: &[Purpose], places: &Places) -> Vec<Room> {
         mib,
         what,
     };
-    let packages = plan.packages.iter().map(|(_, package)| package.mib).sum::<u64>() + APT_MARGIN_MIB;
+    let packages = plan.packages_mib() + APT_MARGIN_MIB;
     let wheels = WHEEL_MIB * plan.wheels.len() as u64;
+    let image = if places.was_imaged { REIMAGE_MIB } else { IMAGE_MIB };
     let build = if places.was_built { REBUILD_MIB } else { TARGET_MIB };
     let all = [
         (
@@ -79,7 +103,11 @@ pub fn needed(plan: &Plan, purposes: &[Purpose], places: &Places) -> Vec<Room> {
         (need(Purpose::Build), room(&places.target, build, "the build")),
         (
             need(Purpose::Image),
-            room(&places.cache, IMAGE_MIB, "the device image"),
+            room(&places.cache, image, "the device image"),
+        ),
+        (
+            need(Purpose::Image) && !places.was_imaged,
+            room(&places.temporary, UNPACKED_MIB, "unpacking Debian for it"),
         ),
         (
             purposes.iter().any(|purpose| purpose.runs_a_device()),
@@ -176,6 +204,8 @@ mod tests {
         Places {
             target: "/elsewhere/target".into(),
             was_built,
+            was_imaged: false,
+            temporary: "/var/tmp".into(),
             cache: "/cache".into(),
         }
     }
@@ -198,11 +228,37 @@ mod tests {
     }
 
     #[test]
+    fn an_image_that_was_made_before_needs_less() {
+        let again = Places {
+            was_imaged: true,
+            ..places(true)
+        };
+        let first = needed(&NOTHING, &[Purpose::Image], &places(true));
+        assert_eq!(in_folder(&first, "/var/tmp"), UNPACKED_MIB);
+        let again = needed(&NOTHING, &[Purpose::Image], &again);
+        assert_eq!(
+            (in_folder(&again, "/cache"), in_folder(&again, "/var/tmp")),
+            (REIMAGE_MIB, 0)
+        );
+    }
+
+    #[test]
     fn a_first_build_needs_its_room_in_the_real_target_folder() {
         let first = needed(&NOTHING, &[Purpose::Build], &places(false));
         assert_eq!(in_folder(&first, "/elsewhere/target"), TARGET_MIB);
         let next = needed(&NOTHING, &[Purpose::Build], &places(true));
         assert_eq!(in_folder(&next, "/elsewhere/target"), REBUILD_MIB);
+    }
+
+    #[test]
+    fn a_target_folder_with_nothing_but_xtask_in_it_awaits_its_first_build() {
+        let target = tempfile::tempdir().expect("a folder");
+        let deps = target.path().join("debug/deps");
+        std::fs::create_dir_all(&deps).expect("created");
+        std::fs::File::create(deps.join("libxtask-12ab.rlib")).expect("created");
+        assert!(!was_built(target.path()));
+        std::fs::File::create(deps.join("libfleet_protocol-34cd.rlib")).expect("created");
+        assert!(was_built(target.path()));
     }
 
     #[test]
