@@ -1,25 +1,20 @@
 //! Composition: starts the tasks in order and ends them in order.
 
 use std::rc::Rc;
-use std::time::Duration;
 
-use fleet_host::{DeviceFacts, Host, Supervisor};
-use fleet_protocol::{Cause, DeviceInfo, PROTOCOL_VERSION};
+use fleet_host::{Host, Supervisor};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::LocalSet;
 use tokio::time::sleep;
 
 use crate::dispatch::Dispatcher;
 use crate::fault::Faults;
+use crate::info;
+use crate::random;
 use crate::session;
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::status;
-use crate::words::chain;
-use crate::{VERSION, random};
-
-/// Wait before the device is asked again what it is.
-const ASK_AGAIN: Duration = Duration::from_mins(1);
 
 /// The agent of one device.
 pub struct Agent<H> {
@@ -58,7 +53,7 @@ impl<H: Host + 'static> Agent<H> {
             () = dispatcher.run() => {}
             () = session::run(Rc::clone(shared), sender) => {}
             () = status::keep(Rc::clone(shared)) => {}
-            () = self.tell_what_it_is() => {}
+            () = info::keep(Rc::clone(shared)) => {}
             () = self.tidy_images() => {}
         }
         tracing::info!("going down; containers keep running");
@@ -70,46 +65,6 @@ impl<H: Host + 'static> Agent<H> {
         if let Err(error) = told {
             tracing::warn!("systemd was not told that the agent is {what}: {error}");
         }
-    }
-
-    /// Keeps `device-info` right.
-    async fn tell_what_it_is(&self) {
-        let shared = &self.shared;
-        loop {
-            match self.info().await {
-                Ok(info) => shared.outbox.info(&info),
-                Err(error) => {
-                    tracing::warn!("the device cannot be described: {}", chain(&error));
-                    sleep(ASK_AGAIN).await;
-                    continue;
-                }
-            }
-            shared.health.changed().await;
-        }
-    }
-
-    async fn info(&self) -> Result<DeviceInfo, fleet_host::FactsError> {
-        let shared = &self.shared;
-        let identity = shared.host.facts().identity().await?;
-        match &identity.podman_problem {
-            Some(problem) => shared.health.wrong(Cause::new("podman-silent", problem.clone())),
-            None => shared.health.right("podman-silent"),
-        }
-        Ok(DeviceInfo {
-            protocol: PROTOCOL_VERSION,
-            agent_version: VERSION.to_owned(),
-            arch: identity.arch,
-            os: identity.os,
-            kernel: identity.kernel,
-            podman_version: identity.podman_version,
-            boot_id: identity.boot_id,
-            hostname: identity.hostname,
-            memory_mib: identity.memory_mib,
-            data_mib: identity.data_mib,
-            labels: shared.settings.identity.enrolment.labels.clone(),
-            health: shared.health.causes(),
-            agent_started_at: shared.started_at,
-        })
     }
 
     /// Removes images some time after their last user went, so that going back soon costs no pull.

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fleet_host::{Host, Ledger, Reading, Shelf, Supervisor, UnitFileName, UnitFiles, UnitName, Units};
-use fleet_machine::deployment::State;
-use fleet_protocol::{Cause, DeploymentName};
+use fleet_machine::deployment::{Kept, Stage, State};
+use fleet_protocol::DeploymentName;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::deployment::record::{Record, Seen, Value, judge};
 use crate::deployment::task::{Input, Task};
+use crate::health::RECORD_DAMAGED;
 use crate::images;
 use crate::orphans;
 use crate::random;
@@ -53,6 +54,8 @@ pub(crate) enum News {
 struct Handle {
     inbox: UnboundedSender<Input>,
     seen: Option<Seen>,
+    /// The record of what was asked for is lost, and nothing was asked for since.
+    lost: bool,
 }
 
 /// The main loop's own state.
@@ -61,6 +64,10 @@ pub(crate) struct Dispatcher<H> {
     news: UnboundedReceiver<News>,
     handles: BTreeMap<DeploymentName, Handle>,
     tasks: JoinSet<DeploymentName>,
+    /// Deployments of which there are traces and no records: what they want to keep is not known.
+    traces: BTreeSet<DeploymentName>,
+    /// All keys of this device were told.
+    complete: bool,
 }
 
 impl<H: Host + 'static> Dispatcher<H> {
@@ -70,6 +77,8 @@ impl<H: Host + 'static> Dispatcher<H> {
             news,
             handles: BTreeMap::new(),
             tasks: JoinSet::new(),
+            traces: BTreeSet::new(),
+            complete: false,
         }
     }
 
@@ -83,16 +92,39 @@ impl<H: Host + 'static> Dispatcher<H> {
                 self.spawn(&name, record, state.unwrap_or_default());
             }
         }
+        self.look_for_traces().await;
         self.look_for_orphans().await;
+    }
+
+    /// Notes the deployments whose records were moved aside, by this agent or an earlier one, and that have none now.
+    async fn look_for_traces(&mut self) {
+        match self.shared.host.ledger().damaged().await {
+            Ok(names) => {
+                let lost = |name: &DeploymentName| self.handles.get(name).is_none_or(|handle| handle.lost);
+                for name in names.into_iter().filter(lost) {
+                    self.unreadable(
+                        name.as_str(),
+                        &format!("the record of what {name} is to run was damaged and is lost"),
+                    );
+                    self.traces.insert(name);
+                }
+            }
+            Err(error) => self.unreadable("", &chain(&error)),
+        }
     }
 
     /// Tells of unit files that no deployment stands for. They stay: the agent removes only what it was told to, and
     /// one whose record was lost is adopted when its key is seen.
-    async fn look_for_orphans(&self) {
+    async fn look_for_orphans(&mut self) {
         match self.shared.host.unit_files().list().await {
             Ok(files) => {
-                let known = |file: &UnitFileName| self.handles.contains_key(&file.deployment());
-                orphans::tell(&self.shared.health, files.into_iter().filter(|file| !known(file)));
+                let asked_for = |file: &UnitFileName| {
+                    let handle = self.handles.get(&file.deployment());
+                    handle.is_some_and(|handle| !(handle.lost && self.complete))
+                };
+                let orphans: Vec<UnitFileName> = files.into_iter().filter(|file| !asked_for(file)).collect();
+                self.traces.extend(orphans.iter().map(UnitFileName::deployment));
+                orphans::tell(&self.shared.health, orphans.into_iter());
             }
             Err(error) => tracing::debug!("no look for orphans: {}", chain(&error)),
         }
@@ -103,7 +135,7 @@ impl<H: Host + 'static> Dispatcher<H> {
         for shelf in Shelf::ALL {
             match self.shared.host.ledger().list(shelf).await {
                 Ok(found) => names.extend(found),
-                Err(error) => self.unreadable(&chain(&error)),
+                Err(error) => self.unreadable(shelf.folder(), &chain(&error)),
             }
         }
         names.remove(&images::record_name());
@@ -114,33 +146,34 @@ impl<H: Host + 'static> Dispatcher<H> {
         match self.shared.host.ledger().read(shelf, name).await {
             Ok(Reading::Corrupt { moved_to, problem }) => {
                 let path = moved_to.display();
-                self.unreadable(&format!(
-                    "a record of {name} is damaged and now at {path}: {problem}"
-                ));
+                let words = format!("a record of {name} is damaged and now at {path}: {problem}");
+                self.unreadable(name.as_str(), &words);
                 None
             }
             Ok(reading) => reading.found(),
             Err(error) => {
-                self.unreadable(&chain(&error));
+                self.unreadable(name.as_str(), &chain(&error));
                 None
             }
         }
     }
 
-    fn unreadable(&self, problem: &str) {
-        self.shared.health.wrong(Cause::new("record-damaged", problem));
+    fn unreadable(&self, subject: &str, problem: &str) {
+        self.shared.health.wrong_for(&RECORD_DAMAGED, subject, problem);
     }
 
     fn spawn(&mut self, name: &DeploymentName, record: Option<Record>, state: State) {
         let (inbox, receiver) = unbounded_channel();
         let seen = record.as_ref().map(|record| record.seen.clone());
+        // A removal that was cut has no record of what to run, as it ought to be.
+        let lost = record.is_none() && !matches!(state.stage(), Stage::Absent | Stage::Removing);
         match Task::new(&self.shared, name, receiver, record, state) {
             Ok(task) => {
                 self.shared.outbox.expect(name);
                 self.tasks.spawn_local(task.run());
-                self.handles.insert(name.clone(), Handle { inbox, seen });
+                self.handles.insert(name.clone(), Handle { inbox, seen, lost });
             }
-            Err(error) => self.unreadable(&error.to_string()),
+            Err(error) => self.unreadable(name.as_str(), &error.to_string()),
         }
     }
 
@@ -170,6 +203,7 @@ impl<H: Host + 'static> Dispatcher<H> {
                     next_look = self.next_look();
                     self.look_at_all();
                     self.look_for_orphans().await;
+                    self.write_rest().await;
                 }
                 () = until(next_sign) => {
                     self.sign_of_life();
@@ -201,9 +235,22 @@ impl<H: Host + 'static> Dispatcher<H> {
                     .is_some_and(|handle| handle.inbox.is_closed()) =>
             {
                 self.handles.remove(&name);
+                self.traces.remove(&name);
+                self.shared.health.right_for(&RECORD_DAMAGED, name.as_str());
             }
             Ok(_) => {}
             Err(error) => tracing::error!("a deployment's task ended by itself: {error}"),
+        }
+    }
+
+    /// Writes what the disk refused before: each task its own, this one what has no task any more.
+    async fn write_rest(&self) {
+        let shared = &self.shared;
+        shared.images.save_rest(&shared.host).await;
+        for name in shared.unwritten.deployments() {
+            if !self.handles.contains_key(&name) {
+                shared.unwritten.forget(&shared.host, &shared.health, &name).await;
+            }
         }
     }
 
@@ -246,9 +293,21 @@ impl<H: Host + 'static> Dispatcher<H> {
             .get(name)
             .is_none_or(|handle| handle.inbox.is_closed())
         {
-            self.spawn(name, None, State::default());
+            let kept = match self.traces.remove(name) {
+                true => Kept::Unknown,
+                false => Kept::default(),
+            };
+            let state = State {
+                kept,
+                ..State::default()
+            };
+            self.spawn(name, None, state);
+            self.shared.health.right_for(&RECORD_DAMAGED, name.as_str());
         }
         if let Some(handle) = self.handles.get_mut(name) {
+            if std::mem::take(&mut handle.lost) {
+                self.shared.health.right_for(&RECORD_DAMAGED, name.as_str());
+            }
             handle.seen = Some(seen.clone());
             let _ = handle.inbox.send(Input::Desired(seen, value));
         }
@@ -298,7 +357,7 @@ impl<H: Host + 'static> Dispatcher<H> {
             .filter(|handle| !handle.inbox.is_closed())
         {
             Some(handle) => {
-                handle.seen = None;
+                (handle.seen, handle.lost) = (None, false);
                 let _ = handle.inbox.send(Input::Deleted);
             }
             None => self.shared.outbox.delete(name),
@@ -324,6 +383,7 @@ impl<H: Host + 'static> Dispatcher<H> {
             tracing::info!("{name} is gone from the store that asked for it");
             self.deleted(&name);
         }
+        self.complete = true;
         self.shared.outbox.all_known();
     }
 

@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use fleet_machine::deployment::Stage;
 use tokio::sync::Notify;
 
 /// What happens at the points.
@@ -32,13 +33,39 @@ pub enum Faults {
     },
 }
 
+/// A point that no agent ever comes to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("FLEET_CRASH_AT: there is no fault point {0:?}; there are {known}", known = points().join(", "))]
+pub struct UnknownPoint(String);
+
+/// Every point, in the order of the stages.
+#[must_use]
+pub fn points() -> Vec<String> {
+    let of = |stage: Stage| [stage.to_string(), begun(stage)];
+    Stage::ALL.into_iter().flat_map(of).collect()
+}
+
+/// The point at which all of a stage is begun.
+pub(crate) fn begun(stage: Stage) -> String {
+    format!("{stage}.begun")
+}
+
 impl Faults {
-    /// Takes `FLEET_CRASH_AT`.
-    #[must_use]
-    pub fn of_this_process(markers: PathBuf) -> Self {
+    /// Takes `FLEET_CRASH_AT`. Without the feature it is not looked at.
+    ///
+    /// # Errors
+    /// [`UnknownPoint`]: a test that waits for it would pass without having tested anything.
+    pub fn of_this_process(markers: PathBuf) -> Result<Self, UnknownPoint> {
         match std::env::var("FLEET_CRASH_AT") {
-            Ok(at) if cfg!(feature = "fault-points") && !at.is_empty() => Self::Crash { at, markers },
-            _ => Self::None,
+            Ok(at) if cfg!(feature = "fault-points") && !at.is_empty() => Self::crash_at(at, markers),
+            _ => Ok(Self::None),
+        }
+    }
+
+    fn crash_at(at: String, markers: PathBuf) -> Result<Self, UnknownPoint> {
+        match points().contains(&at) {
+            true => Ok(Self::Crash { at, markers }),
+            false => Err(UnknownPoint(at)),
         }
     }
 

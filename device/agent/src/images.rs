@@ -2,24 +2,33 @@
 //! costs more than the rest of a deployment, and podman's answer cannot be trusted after a power cut
 //! during a pull. Also: taking away those that nothing uses.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use fleet_host::{Host, Images, Ledger, Shelf};
+use fleet_host::{DeviceFacts, Host, Images, Ledger, Reading, Shelf};
 use fleet_protocol::DeploymentName;
 use fleet_protocol::score::ImageRef;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OnceCell};
+use tokio::time::timeout;
 
 use crate::words::chain;
 
 /// Name of the record: no deployment can have it, since its unit would be the agent's own.
 const RECORD: &str = "agent";
 
-/// What is on the device for good: digest by image name.
-#[derive(Default, Serialize, Deserialize)]
+/// Longest repair of podman's storage before a pull is let through nevertheless.
+const REPAIR_WITHIN: Duration = Duration::from_mins(30);
+
+/// What is on the device for good.
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Record {
+    /// Digest by image name.
     images: BTreeMap<String, String>,
+    /// The boot in which podman's storage was last looked through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    repaired_in: Option<String>,
 }
 
 /// Which images are on the device for good.
@@ -28,6 +37,11 @@ pub(crate) struct KnownImages {
     record: RefCell<Record>,
     used: RefCell<BTreeMap<DeploymentName, Vec<String>>>,
     changed: Notify,
+    /// No agent ever pulled here.
+    fresh: Cell<bool>,
+    repaired: OnceCell<()>,
+    /// The record is not on the disk as it ought to be.
+    unsaved: Cell<bool>,
 }
 
 pub(crate) fn record_name() -> DeploymentName {
@@ -42,6 +56,7 @@ impl KnownImages {
             .await
         {
             Ok(reading) => {
+                self.fresh.set(matches!(reading, Reading::Absent));
                 self.record.replace(reading.found().unwrap_or_default());
             }
             Err(error) => tracing::warn!("images will be pulled again: {}", chain(&error)),
@@ -76,16 +91,55 @@ impl KnownImages {
     }
 
     async fn save(&self, host: &impl Host) {
-        let record = Record {
-            images: self.record.borrow().images.clone(),
-        };
-        if let Err(error) = host
+        let record = self.record.borrow().clone();
+        let written = host
             .ledger()
             .write(Shelf::Progress, &record_name(), &record)
-            .await
-        {
+            .await;
+        self.unsaved.set(written.is_err());
+        if let Err(error) = written {
             tracing::warn!("an image may be pulled once more: {}", chain(&error));
         }
+    }
+
+    /// Writes what the disk refused before.
+    pub(crate) async fn save_rest(&self, host: &impl Host) {
+        if self.unsaved.get() {
+            self.save(host).await;
+        }
+    }
+
+    /// To be awaited before each pull. The first one after a boot looks through podman's storage: a power cut during a pull
+    /// leaves layers that look whole and are empty (podman#16362). Whether the last shutdown was a clean one cannot be
+    /// known here, so every boot counts as one that was not. What runs already does not wait for this.
+    pub(crate) async fn repair_once(&self, host: &impl Host) {
+        // When the pull that came first is dropped, the next one takes over.
+        self.repaired.get_or_init(|| self.repair(host)).await;
+    }
+
+    async fn repair(&self, host: &impl Host) {
+        let boot = match host.facts().boot_id() {
+            Ok(boot) => boot,
+            Err(error) => return tracing::warn!("podman's storage is not looked through: {}", chain(&error)),
+        };
+        if self.record.borrow().repaired_in.as_ref() == Some(&boot) {
+            return;
+        }
+        if !self.fresh.get() {
+            tracing::info!("looking through podman's storage before the first pull of this boot");
+            match timeout(REPAIR_WITHIN, host.images().repair()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    return tracing::warn!("podman's storage could not be repaired: {}", chain(&error));
+                }
+                Err(_) => {
+                    return tracing::warn!("podman's storage was not repaired within {REPAIR_WITHIN:?}");
+                }
+            }
+        }
+        // A crash before this repeats the repair.
+        self.record.borrow_mut().repaired_in = Some(boot);
+        self.save(host).await;
     }
 
     /// Images that a deployment uses or is about to use.

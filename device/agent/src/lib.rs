@@ -8,7 +8,8 @@
 //! | dispatcher (`dispatch`) | news from the session, changed units, timers, signals | the deployment tasks |
 //! | one per deployment (`deployment::task`) | its inbox, its pull, its unit's work, its two timers | the outbox |
 //! | session (`session`) | the network | the dispatcher (news), and NATS what the outbox wants |
-//! | status (`status`) | changes of link and outbox | a file in the runtime folder |
+//! | status (`status`) | changes of link, outbox and health | a file in the runtime folder |
+//! | device-info (`info`) | changes of health | the outbox |
 //!
 //! A deployment task is the only writer of its records; it records a phase before it acts on it. The outbox holds
 //! what each key *ought* to be, so a session that comes back, even to an empty store, just makes it so.
@@ -24,9 +25,11 @@ mod agent;
 mod dispatch;
 mod health;
 mod images;
+mod info;
 mod orphans;
 mod outbox;
 mod random;
+mod records;
 mod session;
 mod shared;
 mod words;

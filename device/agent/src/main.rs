@@ -93,7 +93,7 @@ fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         .parent()
         .context("the identity folder has no parent")?;
     let device = Device::new(&Places::under(data), &environment);
-    let faults = Faults::of_this_process(settings.runtime.clone());
+    let faults = Faults::of_this_process(settings.runtime.clone())?;
     tracing::info!(
         "fleet-agent {VERSION} on {}",
         settings.identity.enrolment.device_id

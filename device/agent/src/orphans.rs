@@ -1,5 +1,5 @@
-//! Unit files of deployments that are neither on record nor asked for, as somebody's restored backup or a lost
-//! record leaves them: they start at each boot, and nothing else would ever tell of them.
+//! Unit files of deployments that nobody asks for, as somebody's restored backup or a lost record leaves them: they
+//! start at each boot, and nothing else would ever tell of them.
 
 use fleet_host::UnitFileName;
 use fleet_protocol::Cause;
@@ -26,7 +26,7 @@ pub(crate) fn cause(orphans: impl Iterator<Item = UnitFileName>) -> Option<Cause
         names.push_str(&format!(" and {} more", all.len() - NAMED));
     }
     let detail = format!(
-        "{names}: on the device, but nobody asked for it and the agent has no record of it; apply the deployment again, or stop its unit, remove the file and run systemctl --user daemon-reload"
+        "{names}: on the device, but nobody asks for it and the agent has no record of who did; apply the deployment again, and delete it if it is not wanted, or stop its unit, remove the file and run systemctl --user daemon-reload"
     );
     Some(Cause::new(KIND, detail))
 }

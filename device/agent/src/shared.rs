@@ -4,13 +4,15 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use fleet_host::{Clock, Host, UnitName, Units};
+use fleet_host::{Changed, Clock, Host, LedgerError, Shelf, UnitName, Units};
+use fleet_protocol::DeploymentName;
 use tokio::sync::Semaphore;
 
 use crate::fault::Faults;
-use crate::health::Health;
+use crate::health::{Health, VOLUMES_UNKNOWN};
 use crate::images::KnownImages;
 use crate::outbox::Outbox;
+use crate::records::Unwritten;
 use crate::session::Link;
 use crate::settings::Settings;
 
@@ -21,6 +23,7 @@ pub(crate) struct Shared<H> {
     pub(crate) faults: Faults,
     pub(crate) outbox: Outbox,
     pub(crate) health: Health,
+    pub(crate) unwritten: Unwritten,
     pub(crate) images: KnownImages,
     pub(crate) link: Link,
     pub(crate) pulls: Semaphore,
@@ -38,6 +41,7 @@ impl<H: Host> Shared<H> {
             faults,
             outbox: Outbox::default(),
             health: Health::default(),
+            unwritten: Unwritten::default(),
             images: KnownImages::default(),
             link: Link::default(),
             watched: RefCell::default(),
@@ -47,6 +51,28 @@ impl<H: Host> Shared<H> {
     /// Now, in milliseconds since the epoch.
     pub(crate) fn at(&self) -> i64 {
         self.host.clock().now().timestamp_millis()
+    }
+
+    /// Notes how it went with a record; whether it is on the disk as it ought to be.
+    pub(crate) fn judge_record(
+        &self,
+        shelf: Shelf,
+        name: &DeploymentName,
+        outcome: Result<Changed, LedgerError>,
+    ) -> bool {
+        self.unwritten.judge(&self.health, shelf, name, outcome)
+    }
+
+    /// Tells whether it is known which volumes are to outlive a deployment.
+    pub(crate) fn tell_volumes(&self, name: &DeploymentName, known: bool) {
+        match known {
+            true => self.health.right_for(&VOLUMES_UNKNOWN, name.as_str()),
+            false => self.health.wrong_for(
+                &VOLUMES_UNKNOWN,
+                name.as_str(),
+                format!("the device lost its record of which volumes are to outlive {name}"),
+            ),
+        }
     }
 
     /// Watches a unit from now on, or no longer.

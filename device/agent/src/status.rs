@@ -54,13 +54,14 @@ fn path(runtime: &Path) -> PathBuf {
 
 /// Keeps the file right; ends by being dropped. The folder is in memory, so nothing wears.
 pub(crate) async fn keep<H: Host>(shared: Rc<Shared<H>>) {
+    let mut health = shared.health.changes();
     loop {
         write(&shared).await;
         sleep(GATHER).await;
         tokio::select! {
             () = shared.link.changed() => {}
             () = shared.outbox.shown() => {}
-            () = shared.health.shown() => {}
+            () = health.next() => {}
         }
     }
 }

@@ -194,6 +194,18 @@ async fn a_crash_point_kills_once_and_leaves_its_mark() {
     }
 }
 
+#[tokio::test]
+async fn a_crash_point_that_no_agent_comes_to_is_refused_with_those_that_there_are() {
+    let Scene { folder, _server, .. } = scene().await;
+    let crash = [("FLEET_CRASH_AT", "Quened")];
+    let (code, log) = ended(agent_with(folder.path(), &["run"], "agent.log", &crash));
+    assert_eq!(code, Some(1), "{log}");
+    assert!(
+        log.contains("\"Quened\"") && log.contains("Queued, Queued.begun") && log.contains("Removing.begun"),
+        "{log}"
+    );
+}
+
 #[test]
 fn each_exit_code_is_as_help_says() {
     let folder = tempfile::tempdir().unwrap();

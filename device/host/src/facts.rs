@@ -79,6 +79,12 @@ pub trait DeviceFacts {
     /// [`FactsError`]. A podman that does not answer is a fact, not an error.
     async fn identity(&self) -> Result<DeviceIdentity, FactsError>;
 
+    /// The kernel's boot id. Cheap: one read.
+    ///
+    /// # Errors
+    /// [`FactsError::Read`].
+    fn boot_id(&self) -> Result<String, FactsError>;
+
     /// How it fares. Cheap: three reads and no process.
     ///
     /// # Errors
@@ -187,11 +193,15 @@ impl DeviceFacts for LinuxFacts {
             kernel: system.release().to_string_lossy().into_owned(),
             podman_version,
             podman_problem,
-            boot_id: self.read("proc/sys/kernel/random/boot_id")?.1.trim().to_owned(),
+            boot_id: self.boot_id()?,
             hostname: system.nodename().to_string_lossy().into_owned(),
             memory_mib: self.memory_mib("MemTotal")?,
             data_mib: self.space_mib()?.0,
         })
+    }
+
+    fn boot_id(&self) -> Result<String, FactsError> {
+        Ok(self.read("proc/sys/kernel/random/boot_id")?.1.trim().to_owned())
     }
 
     fn vitals(&self) -> Result<Vitals, FactsError> {

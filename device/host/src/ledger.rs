@@ -1,7 +1,7 @@
 //! Small durable records, one file for each deployment on each shelf.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fleet_protocol::DeploymentName;
 use serde::Serialize;
@@ -126,6 +126,13 @@ pub trait Ledger {
     /// [`LedgerError::Disk`]. A shelf that does not exist is empty.
     async fn list(&self, shelf: Shelf) -> Result<Vec<DeploymentName>, LedgerError>;
 
+    /// Names of which a record was moved aside since it was damaged, sorted. Whether there is a new one by now is another
+    /// question.
+    ///
+    /// # Errors
+    /// [`LedgerError::Disk`].
+    async fn damaged(&self) -> Result<Vec<DeploymentName>, LedgerError>;
+
     /// A record. Corrupt bytes are an outcome, not an error: they are moved aside and told about.
     ///
     /// # Errors
@@ -157,7 +164,7 @@ pub trait Ledger {
         record: &T,
     ) -> Result<Changed, LedgerError>;
 
-    /// Removes a record durably.
+    /// Removes a record durably, and what was moved aside of it.
     ///
     /// # Errors
     /// [`LedgerError::Disk`].
@@ -180,6 +187,25 @@ impl FileLedger {
     fn path(&self, shelf: Shelf, deployment: &DeploymentName) -> PathBuf {
         self.root.join(shelf.folder()).join(format!("{deployment}.json"))
     }
+
+    /// Names of the files with this ending.
+    fn names(&self, shelf: Shelf, ending: &str) -> Result<Vec<DeploymentName>, LedgerError> {
+        let dir = self.root.join(shelf.folder());
+        let names = list_names(&dir).map_err(disk("list", dir))?;
+        let mut found: Vec<DeploymentName> = names
+            .iter()
+            .filter_map(|name| DeploymentName::new(name.strip_suffix(ending)?).ok())
+            .collect();
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// Ending of what was moved aside.
+const ASIDE: &str = ".json.corrupt";
+
+fn aside(path: &Path) -> PathBuf {
+    path.with_extension(ASIDE.trim_start_matches('.'))
 }
 
 fn disk(operation: &'static str, path: PathBuf) -> impl FnOnce(io::Error) -> LedgerError {
@@ -207,13 +233,16 @@ pub(crate) fn encode<T: Serialize>(deployment: &DeploymentName, record: &T) -> R
 
 impl Ledger for FileLedger {
     async fn list(&self, shelf: Shelf) -> Result<Vec<DeploymentName>, LedgerError> {
-        let dir = self.root.join(shelf.folder());
-        let names = list_names(&dir).map_err(disk("list", dir))?;
-        let mut found: Vec<DeploymentName> = names
-            .iter()
-            .filter_map(|name| DeploymentName::new(name.strip_suffix(".json")?).ok())
-            .collect();
+        self.names(shelf, ".json")
+    }
+
+    async fn damaged(&self) -> Result<Vec<DeploymentName>, LedgerError> {
+        let mut found = Vec::new();
+        for shelf in Shelf::ALL {
+            found.extend(self.names(shelf, ASIDE)?);
+        }
         found.sort();
+        found.dedup();
         Ok(found)
     }
 
@@ -232,7 +261,7 @@ impl Ledger for FileLedger {
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => error.to_string(),
             Err(error) => return Err(disk("read", path)(error)),
         };
-        let moved_to = path.with_extension("json.corrupt");
+        let moved_to = aside(&path);
         let (from, to) = (path.clone(), moved_to.clone());
         durable::blocking(move || durable::move_aside(&from, &to))
             .await
@@ -272,9 +301,13 @@ impl Ledger for FileLedger {
     async fn remove(&self, shelf: Shelf, deployment: &DeploymentName) -> Result<Changed, LedgerError> {
         let path = self.path(shelf, deployment);
         let to = path.clone();
-        durable::blocking(move || durable::remove(&to))
-            .await
-            .map_err(disk("remove", path))
+        // What was moved aside goes last: it alone makes the next deployment of that name keep too much, not too little.
+        durable::blocking(move || {
+            let removed = durable::remove(&to)?;
+            durable::remove(&aside(&to)).map(|_| removed)
+        })
+        .await
+        .map_err(disk("remove", path))
     }
 }
 
@@ -343,6 +376,9 @@ mod tests {
                 Reading::Absent
             );
             assert_eq!(ledger.list(Shelf::Progress).await.unwrap(), Vec::new());
+            assert_eq!(ledger.damaged().await.unwrap(), vec![web()]);
+            let _ = ledger.remove(Shelf::Progress, &web()).await.unwrap();
+            assert_eq!(ledger.damaged().await.unwrap(), Vec::new());
         }
     }
 

@@ -71,6 +71,7 @@ impl<H: Host> Place<H> {
                 bytes: pull.bytes,
             }));
         };
+        self.shared.images.repair_once(&self.shared.host).await;
         match self.shared.host.images().pull(&image, &mut progress).await {
             Ok(pulled) => {
                 let digest = pulled.digest.to_string();

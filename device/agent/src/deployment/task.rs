@@ -12,7 +12,7 @@ use fleet_machine::deployment::{
     Effect, Event, Fact, Failure, Goal, Installed, Kept, Stage, Start, State, Target, Timer, Unit, step,
 };
 use fleet_protocol::event::FleetEvent;
-use fleet_protocol::{Cause, DeploymentName, PROTOCOL_VERSION, PodmanV0Score, wire};
+use fleet_protocol::{DeploymentName, PROTOCOL_VERSION, PodmanV0Score, wire};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
@@ -20,9 +20,9 @@ use super::effects::Place;
 use super::failures::failure;
 use super::record::{Latest, Record, Seen, Value};
 use super::report::{self, report};
+use crate::fault::begun;
 use crate::random;
 use crate::shared::Shared;
-use crate::words::chain;
 
 /// What a deployment's task is told.
 #[derive(Debug)]
@@ -174,6 +174,8 @@ impl<H: Host + 'static> Task<H> {
             (None, _) => false,
         };
         self.unsaved.state |= changed;
+        let known = self.state.kept != Kept::Unknown;
+        self.place.shared.tell_volumes(&self.place.name, known);
     }
 
     fn pursues(&self, spec: &str) -> bool {
@@ -205,7 +207,10 @@ impl<H: Host + 'static> Task<H> {
 
     async fn input(&mut self, input: Input) {
         match input {
-            Input::Look => self.look_again = true,
+            Input::Look => {
+                self.look_again = true;
+                self.save_rest().await;
+            }
             Input::Deleted => self.take(Fact::Gone).await,
             Input::Desired(seen, value) => self.desired(seen, value).await,
         }
@@ -241,20 +246,17 @@ impl<H: Host + 'static> Task<H> {
         self.unsaved.record = false;
         let Some(record) = &self.record else { return };
         let (ledger, name) = (self.place.shared.host.ledger(), &self.place.name);
-        let written = ledger.write(Shelf::Desired, name, record).await.map(drop);
-        self.unsaved.record = written.is_err();
-        self.judge_disk(written.map_err(|error| chain(&error)));
+        let written = ledger.write(Shelf::Desired, name, record).await;
+        self.unsaved.record = !self.place.shared.judge_record(Shelf::Desired, name, written);
     }
 
-    /// A record that cannot be written is told, and the agent goes on: a restart would repeat some work.
-    fn judge_disk(&self, written: Result<(), String>) {
-        let health = &self.place.shared.health;
-        match written {
-            Ok(()) => health.right("records-not-written"),
-            Err(problem) => health.wrong(Cause::new(
-                "records-not-written",
-                format!("{problem}; free space on the device, or replace its card"),
-            )),
+    /// Writes what the disk refused before.
+    async fn save_rest(&mut self) {
+        if self.unsaved.record {
+            self.write_record().await;
+        }
+        if self.unsaved.state {
+            self.write_state().await;
         }
     }
 
@@ -286,7 +288,7 @@ impl<H: Host + 'static> Task<H> {
             self.begin(effect).await;
         }
         self.note_images();
-        self.place.shared.faults.pass(&format!("{stage}.begun")).await;
+        self.place.shared.faults.pass(&begun(stage)).await;
     }
 
     async fn write_state(&mut self) {
@@ -295,9 +297,8 @@ impl<H: Host + 'static> Task<H> {
             return;
         }
         let (ledger, name) = (self.place.shared.host.ledger(), &self.place.name);
-        let written = ledger.write(Shelf::Progress, name, &self.state).await.map(drop);
-        self.unsaved.state = written.is_err();
-        self.judge_disk(written.map_err(|error| chain(&error)));
+        let written = ledger.write(Shelf::Progress, name, &self.state).await;
+        self.unsaved.state = !self.place.shared.judge_record(Shelf::Progress, name, written);
         if let Some(record) = &mut self.record
             && self.state.stage() == Stage::Running
             && record.tidy(&self.state)
@@ -445,13 +446,10 @@ impl<H: Host + 'static> Task<H> {
     async fn forget(&mut self) {
         (self.pull, self.work, self.record, self.loaded) = (None, None, None, None);
         (self.goal_timer, self.unit_timer) = (None, None);
-        let (ledger, name) = (self.place.shared.host.ledger(), &self.place.name);
-        // The state last: with it alone the removal is repeated, with the other alone it would be undone.
-        for shelf in [Shelf::Desired, Shelf::Progress] {
-            let removed = ledger.remove(shelf, name).await.map(drop);
-            self.judge_disk(removed.map_err(|error| chain(&error)));
-        }
-        self.place.shared.outbox.delete(name);
+        let (shared, name) = (&self.place.shared, &self.place.name);
+        shared.unwritten.forget(&shared.host, &shared.health, name).await;
+        shared.tell_volumes(name, true);
+        shared.outbox.delete(name);
     }
 }
 

@@ -16,7 +16,7 @@ use fleet_agent::settings::{Identity, Seed, Settings, Tuning};
 use fleet_host::fakes::World;
 use fleet_host::{UnitFileName, UnitName};
 use fleet_protocol::bucket::{self, Bucket};
-use fleet_protocol::{DeploymentName, DeploymentState, DeviceId, Phase, event, wire};
+use fleet_protocol::{Cause, DeploymentName, DeploymentState, DeviceId, DeviceInfo, Phase, event, wire};
 use fleet_testbed::nats::{NatsOptions, NatsServer, NatsUser, UserKey};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -171,6 +171,24 @@ impl Scene {
             .ok()?;
         let bytes = store.get(self.key()).await.ok()??;
         wire::decode(&bytes).ok()
+    }
+
+    /// What the device says is wrong with itself; empty also while it has not said anything.
+    pub(crate) async fn health(&self) -> Vec<Cause> {
+        let store = self.kv(&bucket::DEVICE_INFO).await;
+        let Some(bytes) = store.get(self.device.as_str()).await.unwrap() else {
+            return Vec::new();
+        };
+        wire::decode::<DeviceInfo>(&bytes).unwrap().health
+    }
+
+    /// What the device says of one kind of trouble.
+    pub(crate) async fn trouble(&self, kind: &str) -> Option<String> {
+        let causes = self.health().await;
+        causes
+            .into_iter()
+            .find(|cause| cause.kind == kind)
+            .map(|cause| cause.detail)
     }
 
     pub(crate) async fn revision(&self) -> u64 {

@@ -49,12 +49,20 @@ impl DeviceFacts for LinuxFacts {
             os: "Debian GNU/Linux 13 (trixie)".to_owned(),
             kernel: "6.12.0".to_owned(),
             podman_version: "5.4.2".to_owned(),
-            podman_problem: None,
-            boot_id: format!("00000000-0000-0000-0000-{:012}", self.0.state.borrow().boots),
+            podman_problem: self.0.next_podman_problem(),
+            boot_id: self.0.boot_id(),
             hostname: "fake".to_owned(),
             memory_mib: 2048,
             data_mib: 8192,
         })
+    }
+
+    fn boot_id(&self) -> Result<String, FactsError> {
+        self.0.call("facts.boot-id", "").map_err(|_| FactsError::Kernel {
+            call: "read",
+            source: nix::Error::EIO,
+        })?;
+        Ok(self.0.boot_id())
     }
 
     fn vitals(&self) -> Result<Vitals, FactsError> {

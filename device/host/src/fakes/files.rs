@@ -110,6 +110,13 @@ impl Ledger for FileLedger {
             .collect())
     }
 
+    async fn damaged(&self) -> Result<Vec<DeploymentName>, LedgerError> {
+        self.0.call("ledger.damaged", "").map_err(failed("list", ""))?;
+        let state = self.0.state.borrow();
+        let names: std::collections::BTreeSet<_> = state.aside.iter().map(|(_, name)| name.clone()).collect();
+        Ok(names.into_iter().collect())
+    }
+
     async fn read<T: DeserializeOwned>(
         &self,
         shelf: Shelf,
@@ -124,11 +131,9 @@ impl Ledger for FileLedger {
         match serde_json::from_slice(&bytes) {
             Ok(record) => Ok(Reading::Found(record)),
             Err(error) => {
-                self.0
-                    .state
-                    .borrow_mut()
-                    .records
-                    .remove(&(shelf, deployment.clone()));
+                let mut state = self.0.state.borrow_mut();
+                state.records.remove(&(shelf, deployment.clone()));
+                state.aside.insert((shelf, deployment.clone()));
                 let moved_to = PathBuf::from(format!("{deployment}.json.corrupt"));
                 Ok(Reading::Corrupt {
                     moved_to,
@@ -164,6 +169,7 @@ impl Ledger for FileLedger {
         self.0
             .call("ledger.write", deployment.as_str())
             .map_err(&failed)?;
+        self.0.takes_records(deployment).map_err(&failed)?;
         let bytes = ledger::encode(deployment, record)?;
         if self.0.record(shelf, deployment).as_ref() == Some(&bytes) {
             return Ok(Changed::Unchanged);
@@ -182,15 +188,19 @@ impl Ledger for FileLedger {
         self.0
             .call("ledger.remove", deployment.as_str())
             .map_err(&failed)?;
-        if self.0.record(shelf, deployment).is_none() {
-            return Ok(Changed::Unchanged);
+        self.0.takes_records(deployment).map_err(&failed)?;
+        let key = (shelf, deployment.clone());
+        let there = self.0.record(shelf, deployment).is_some();
+        if there {
+            self.0.write().map_err(&failed)?;
         }
-        self.0.write().map_err(&failed)?;
-        self.0
-            .state
-            .borrow_mut()
-            .records
-            .remove(&(shelf, deployment.clone()));
-        Ok(Changed::Changed)
+        let mut state = self.0.state.borrow_mut();
+        state.records.remove(&key);
+        state.aside.remove(&key);
+        Ok(if there {
+            Changed::Changed
+        } else {
+            Changed::Unchanged
+        })
     }
 }

@@ -46,6 +46,8 @@ pub(super) struct State {
     // Survives a power cut.
     pub(super) files: BTreeMap<UnitFileName, String>,
     pub(super) records: BTreeMap<(Shelf, DeploymentName), Vec<u8>>,
+    /// Records that were moved aside.
+    pub(super) aside: BTreeSet<(Shelf, DeploymentName)>,
     pub(super) images: BTreeMap<String, Digest>,
     pub(super) volumes: BTreeSet<String>,
     // Lost with the power.
@@ -70,6 +72,9 @@ pub(super) struct State {
     pub(super) notes: Vec<String>,
     pub(super) watchdog: Option<Duration>,
     pub(super) data_free_mib: u64,
+    refused: BTreeSet<DeploymentName>,
+    podman_problem: Option<String>,
+    podman_asked: u64,
     runs: u64,
     writes: u64,
     writes_left: Option<u64>,
@@ -166,6 +171,21 @@ impl World {
         } else {
             state.stuck.remove(name);
         }
+    }
+
+    /// The disk refuses records of this deployment, or takes them again.
+    pub fn refuse_records(&self, deployment: &DeploymentName, refused: bool) {
+        let mut state = self.state.borrow_mut();
+        if refused {
+            state.refused.insert(deployment.clone());
+        } else {
+            state.refused.remove(deployment);
+        }
+    }
+
+    /// podman does not answer, or does again. It counts behind its words, so that they differ each time.
+    pub fn podman_problem(&self, words: Option<&str>) {
+        self.state.borrow_mut().podman_problem = words.map(str::to_owned);
     }
 
     /// Both clocks go forward.
@@ -370,6 +390,25 @@ impl World {
             return Err(Denied);
         }
         if state.dark { Err(Denied) } else { Ok(()) }
+    }
+
+    /// Whether the disk takes records of this deployment.
+    pub(super) fn takes_records(&self, deployment: &DeploymentName) -> Result<(), Denied> {
+        match self.state.borrow().refused.contains(deployment) {
+            true => Err(Denied),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn next_podman_problem(&self) -> Option<String> {
+        let mut state = self.state.borrow_mut();
+        state.podman_asked += 1;
+        let words = state.podman_problem.as_ref()?;
+        Some(format!("{words} ({})", state.podman_asked))
+    }
+
+    pub(super) fn boot_id(&self) -> String {
+        format!("00000000-0000-0000-0000-{:012}", self.state.borrow().boots)
     }
 
     /// A durable write is about to happen.
