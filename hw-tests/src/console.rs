@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::Fault;
 use crate::poll;
 
-const TAIL_LINES: usize = 5;
+const TAIL_LINES: usize = 12;
 
 /// The captured console; it goes on through power cycles.
 #[derive(Debug, Clone)]
@@ -46,6 +46,11 @@ impl Console {
                 .map(str::to_owned);
             Ok(line.ok_or_else(|| tail(&text)))
         })
+    }
+
+    /// The last lines since power on, for a message.
+    pub fn tail(&self) -> String {
+        tail(&self.text())
     }
 
     fn bytes(&self) -> Vec<u8> {

@@ -12,6 +12,8 @@
 //! | [`relay`] | the network between device and services, with its faults |
 //! | [`console`] | the captured serial console |
 //! | [`boot_partition`], [`nbd`] | reading and writing the FAT partition of a device that is off |
+//! | [`cpio`] | a second initramfs beside the device's own |
+//! | [`pool`] | damaging the thin pool's metadata of a device that is off |
 //! | [`site`] | an enrolled device with its services: where suites, benches and the demo start |
 //! | [`image`] | where the device image comes from |
 //!
@@ -24,6 +26,7 @@
 pub mod bench;
 pub mod boot_partition;
 pub mod console;
+pub mod cpio;
 pub mod demo;
 pub mod error;
 mod folders;
@@ -31,6 +34,7 @@ pub mod frames;
 pub mod image;
 pub mod nbd;
 mod poll;
+pub mod pool;
 pub mod qemu;
 pub mod relay;
 pub mod rig;

@@ -4,47 +4,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use fleet_hw_tests::site::{DEVICE, Site};
-use fleet_hw_tests::{QemuRig, Rig};
+use fleet_hw_tests::Rig;
+use fleet_hw_tests::pool::PoolMetadata;
+use fleet_hw_tests::site::{Site, come_back, require_whole};
 
-const BOOT: Duration = Duration::from_secs(180);
-const COMMAND: Duration = Duration::from_secs(60);
-const ENROLLED: &str =
-    "systemctl is-active fleet-first-boot.service && test -s /var/lib/fleet/identity/nats.nk";
-
-/// The next boot of a device that lost its power must reach systemd. When it doesn't, the console says why.
-fn come_back(rig: &mut QemuRig, from: &str) -> Result<()> {
-    rig.power_on()?;
-    rig.wait_for_shell(BOOT).with_context(|| {
-        let text = rig.console().text();
-        let lines: Vec<_> = text.lines().collect();
-        let tail = lines[lines.len().saturating_sub(12)..].join("\n");
-        format!("the device did not come back from a cut {from}; its console:\n{tail}")
-    })
-}
-
-fn require_whole(rig: &mut QemuRig) -> Result<()> {
-    rig.run_until_ok(ENROLLED, BOOT)?;
-    ensure!(rig.run_ok("hostname", COMMAND)? == DEVICE);
-    let failed = rig.run_ok("systemctl --failed --plain --no-legend", COMMAND)?;
-    ensure!(failed.is_empty(), "{failed}");
-    Ok(())
-}
-
-/// Writes over the pool's metadata behind the kernel's back: `count` blocks of 4 KiB from the block that `$block` names.
-/// It is done again if the kernel committed in between.
-fn destroy_metadata(rig: &mut QemuRig, block: &str, count: u32) -> Result<()> {
-    let script = format!(
-        "set -e; sync; fsfreeze -f /var/lib/fleet; read -r _ _ _ _ start < <(dmsetup table fleet-pool_tmeta)\n\
-         superblock() {{ dd if=/dev/vda2 bs=512 skip=$start count=1 iflag=direct status=none; }}\n\
-         for try in 1 2 3; do before=$(superblock | od -A n -t u8 -j 80 -N 8 | tr -d ' '); bitmap=$before; block={block}\n\
-         head -c $((4096 * {count})) /dev/zero | tr '\\0' '\\245' \
-         | dd of=/dev/vda2 bs=4096 seek=$((start / 8 + block)) iflag=fullblock oflag=direct conv=notrunc status=none\n\
-         after=$(superblock | od -A n -t u8 -j 80 -N 8 | tr -d ' '); test $before != $after || break; done"
-    );
-    rig.run_ok(&script, COMMAND)?;
-    rig.cut_power().map_err(Into::into)
-}
+const BOOT: Duration = Duration::from_secs(300);
+const COMMAND: Duration = Duration::from_secs(90);
 
 #[test]
 fn damaged_metadata_of_the_pool_is_repaired_before_the_system_starts() -> Result<()> {
@@ -54,9 +19,12 @@ fn damaged_metadata_of_the_pool_is_repaired_before_the_system_starts() -> Result
         "head -c 5M /dev/urandom >/var/lib/fleet/kept && sha256sum /var/lib/fleet/kept >/var/lib/fleet/kept.sum && sync",
         COMMAND,
     )?;
+    let metadata = PoolMetadata::of_running(&mut rig)?;
+    rig.cut_power()?;
     // The root of the data space map: no thin_check mends that, and it can be computed anew from the mappings.
-    destroy_metadata(&mut rig, "$bitmap", 1)?;
-    come_back(&mut rig, "that destroyed the pool's space map")?;
+    let root = metadata.space_map_root(&mut rig)?;
+    metadata.destroy(&mut rig, root, 1)?;
+    come_back(&mut rig).context("after its pool's space map was destroyed")?;
     let said = rig.wait_for_console("fleet: repaired", COMMAND)?;
     eprintln!("on the console: {said}");
     require_whole(&mut rig)?;
@@ -70,7 +38,7 @@ fn damaged_metadata_of_the_pool_is_repaired_before_the_system_starts() -> Result
     ensure!(!left.contains("pool_meta"), "{left}");
 
     rig.power_off(BOOT)?;
-    come_back(&mut rig, "after the repair")?;
+    come_back(&mut rig).context("after the repair")?;
     require_whole(&mut rig)?;
     ensure!(!rig.console().text().contains("fleet: repair"));
     Ok(())
@@ -80,7 +48,10 @@ fn damaged_metadata_of_the_pool_is_repaired_before_the_system_starts() -> Result
 fn pool_beyond_repair_says_so_in_plain_words() -> Result<()> {
     let site = Site::open()?;
     let mut rig = site.device_running("lost-pool")?;
-    destroy_metadata(&mut rig, "0", 4096)?;
+    let metadata = PoolMetadata::of_running(&mut rig)?;
+    rig.cut_power()?;
+    // The superblock and every mapping: there is nothing to compute anything from.
+    metadata.destroy(&mut rig, 0, 4096)?;
     rig.power_on()?;
     let said = rig.wait_for_console("fleet: this device cannot start", BOOT)?;
     eprintln!("on the console: {said}");

@@ -106,6 +106,11 @@ impl Disk {
         &mut self,
         work: impl FnOnce(BootPartition<Nbd>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
+        self.with_blocks(|disk| BootPartition::open(disk).and_then(work))
+    }
+
+    /// Opens the whole disk of the device, which must be off, and hands it to `work`. What is written lasts.
+    pub(crate) fn with_blocks<T>(&mut self, work: impl FnOnce(Nbd) -> Result<T, Fault>) -> Result<T, Fault> {
         let top = match self.layers.last() {
             Some(top) => top.clone(),
             None => self.begin_layer()?,
@@ -124,7 +129,7 @@ impl Disk {
             UnixStream::connect(&socket).map_err(|error| error.to_string())
         })?;
         let nbd = Nbd::new(stream).map_err(Fault::connection("qemu-nbd"))?;
-        let outcome = BootPartition::open(nbd).and_then(work);
+        let outcome = work(nbd);
         // It ends by itself when its only client is gone; until then the layer is locked and not complete.
         server.wait("end", NBD_DEADLINE)?;
         outcome

@@ -26,6 +26,7 @@ use crate::console::Console;
 use crate::error::{Fault, RigError};
 use crate::folders::{self, RigFolder};
 use crate::image::DeviceImage;
+use crate::nbd::Nbd;
 use crate::relay::Relay;
 use crate::rig::{Output, Rig, Service};
 use crate::tools::Tools;
@@ -150,9 +151,27 @@ impl QemuRig {
         })
     }
 
+    /// Hands the disk of a device that is off to `work`, block by block. What is written lasts.
+    pub fn with_disk<T>(&mut self, work: impl FnOnce(&mut Nbd) -> std::io::Result<T>) -> Result<T, RigError> {
+        self.off("open the disk", |rig| {
+            rig.disk
+                .with_blocks(|mut disk| work(&mut disk).map_err(Fault::connection("qemu-nbd")))
+        })
+    }
+
     /// Waits until the shell answers: systemd runs.
     pub fn wait_for_shell(&mut self, deadline: Duration) -> Result<(), RigError> {
-        self.on("wait for the shell", |machine| machine.shell.wait(deadline))
+        let console = self.console.clone();
+        self.on("wait for the shell", |machine| {
+            machine.shell.wait(deadline).map_err(|fault| match fault {
+                Fault::Late { what, deadline, .. } => Fault::Late {
+                    what,
+                    deadline,
+                    last: format!("on its console: {}", console.tail()),
+                },
+                other => other,
+            })
+        })
     }
 
     fn start(&mut self) -> Result<(), Fault> {

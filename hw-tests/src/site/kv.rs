@@ -177,6 +177,19 @@ impl FleetKv {
         })
     }
 
+    /// Waits until the device reports a failure for the reason `kind`.
+    pub fn wait_for_cause(
+        &self,
+        deployment: &str,
+        kind: &str,
+        deadline: Duration,
+    ) -> Result<DeploymentState, KvError> {
+        let what = format!("the failure {kind} of {deployment}");
+        self.wait_for_state(deployment, &what, deadline, |state| {
+            state.phase == Phase::Failed && state.cause.as_ref().is_some_and(|cause| cause.kind == kind)
+        })
+    }
+
     /// Waits until the device has taken its report about a deployment away.
     pub fn wait_for_no_state(&self, deployment: &str, deadline: Duration) -> Result<(), KvError> {
         let key = pair(deployment);

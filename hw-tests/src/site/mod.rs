@@ -6,6 +6,7 @@
 
 mod keys;
 mod kv;
+mod survival;
 mod trial;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,6 +25,7 @@ use crate::rig::Service;
 
 pub use keys::SiteKeys;
 pub use kv::{FleetKv, KvError};
+pub use survival::{come_back, require_whole};
 pub use trial::{Trial, score, web};
 
 /// The device of every site.
