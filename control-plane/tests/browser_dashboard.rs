@@ -5,7 +5,7 @@
 #[path = "browser/webdriver.rs"]
 mod webdriver;
 
-#[path = "../examples/dashboard/fabricated.rs"]
+#[path = "../examples/dashboard/fabricated/mod.rs"]
 mod fabricated;
 
 use std::net::SocketAddr;

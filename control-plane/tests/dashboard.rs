@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
-#[path = "../examples/dashboard/fabricated.rs"]
+#[path = "../examples/dashboard/fabricated/mod.rs"]
 mod fabricated;
 
 use std::sync::Arc;
@@ -145,6 +145,54 @@ async fn every_page_says_that_the_operator_is_recovering() {
             "{path}"
         );
     }
+}
+
+#[tokio::test]
+async fn nothing_is_called_missing_while_the_operator_is_recovering() {
+    let fleet = Arc::new(Fabricated::still(fabricated::recovering(fixed_now())));
+    let app = app_of(Arc::clone(&fleet));
+    for path in [
+        "/devices/none",
+        "/deployments/none",
+        "/deployments/web/devices/none",
+    ] {
+        let response = get(&app, path).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert_eq!(response.headers()[header::RETRY_AFTER], "5", "{path}");
+        let page = text(response).await;
+        assert!(
+            page.contains("Not known yet") && page.contains("still reading") && !page.contains("No such"),
+            "{path}: {page}"
+        );
+        assert!(
+            page.contains("data-live=") && page.contains("http-equiv=\"refresh\""),
+            "{path} becomes the right page by itself, with a script or without"
+        );
+    }
+    // What is known is shown, and what is missing is said as soon as that is known.
+    assert_eq!(
+        get(&app, "/devices/basement-brest-11").await.status(),
+        StatusCode::OK
+    );
+    fleet.change(|state| state.recovery.converged = true);
+    assert_eq!(get(&app, "/devices/none").await.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_fleet_that_is_not_known_yet_is_neither_empty_nor_well() {
+    let mut state = fabricated::empty(fixed_now());
+    state.recovery = fabricated::recovering(fixed_now()).recovery;
+    let page = content(&app(state), "/").await;
+    assert!(
+        page.contains("The fleet is not known yet")
+            && !page.contains("No device yet")
+            && !page.contains("First steps"),
+        "{page}"
+    );
+    let mut state = fabricated::calm(fixed_now());
+    state.recovery = fabricated::recovering(fixed_now()).recovery;
+    let page = content(&app(state), "/").await;
+    assert!(!page.contains("Nothing needs a person"), "{page}");
 }
 
 #[tokio::test]

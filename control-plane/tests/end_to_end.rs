@@ -156,3 +156,71 @@ async fn from_apply_to_delete_with_the_real_programs() {
     );
     simulation.close().await;
 }
+
+/// Sends a change, and goes without waiting for the answer.
+fn throw(url: &str, name: &str) -> std::net::TcpStream {
+    let address = url.strip_prefix("http://").expect("http");
+    let body = serde_json::to_string(&support::web("lyon", "reg.example/app:1")).expect("JSON");
+    let mut stream = std::net::TcpStream::connect(address).expect("the operator listens");
+    write!(
+        stream,
+        "PUT /api/v0/deployments/{name} HTTP/1.1\r\nhost: {address}\r\nx-fleet-actor: ada\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .expect("sent");
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_is_told_to_end_in_the_midst_of_changes_leaves_none_without_its_line() {
+    let bed = Bed::start();
+    let mut operator = OperatorProcess::start(&bed);
+    until("the operator knows the whole fleet", || async {
+        let output = operator.ctl(&["get", "deployments"], "").await;
+        held(output.status.success(), text(&output.stderr))
+    })
+    .await;
+    let looker = bed.looker().await;
+    let deployments = support::kv(&looker, bucket::DEPLOYMENTS).await;
+    let mut callers = Vec::new();
+    for number in 0..60 {
+        callers.push(throw(&operator.url, &format!("app-{number}")));
+    }
+    until("the first change is in the store", || async {
+        held(
+            deployments.get("app-0").await.expect("readable").is_some(),
+            String::new(),
+        )
+    })
+    .await;
+    let process = operator.child.id().to_string();
+    let told = Command::new("kill")
+        .args(["-TERM", &process])
+        .status()
+        .expect("kill runs");
+    // All callers hang up: none is left whose answer the server would wait for.
+    drop(callers);
+    assert!(told.success());
+    tokio::task::spawn_blocking(move || operator.child.wait().expect("it ends"))
+        .await
+        .expect("no panic");
+
+    let made = support::keys(&looker, bucket::DEPLOYMENTS).await;
+    let history = looker
+        .get_stream(fleet_protocol::event::STREAM)
+        .await
+        .expect("it is there");
+    let last = history.cached_info().state.last_sequence;
+    let mut told = Vec::new();
+    for sequence in 1..=last {
+        let message = history.get_raw_message(sequence).await.expect("readable");
+        let event: fleet_protocol::event::FleetEvent =
+            serde_json::from_slice(&message.payload).expect("an event");
+        if event.actor == "ada" {
+            told.push(event.subject.replace("deployment/", ""));
+        }
+    }
+    told.sort();
+    assert!(!made.is_empty());
+    assert_eq!(made, told, "one line for each change that was made");
+}

@@ -19,7 +19,7 @@ use super::read::asked;
 use super::types::{ACTOR_HEADER, ChangeAnswer, ChangeQuery, Outcome, ProblemDetails, PutDeployment};
 use super::{ApiError, ApiState};
 use crate::fleet::{Fleet, Slot, Value};
-use crate::history::OPERATOR;
+use crate::history::{Late, OPERATOR};
 use crate::metrics::WriteOutcome;
 use crate::store::{BucketId, WriteError};
 
@@ -155,6 +155,14 @@ struct Request {
     if_match: Option<u64>,
 }
 
+/// Why a change is not answered with "done".
+enum Refused {
+    /// Nothing was changed, or it is not known whether.
+    Write(WriteError),
+    /// It was changed; its line is not in the history yet.
+    Line(Late),
+}
+
 /// What a change comes to.
 struct Decision {
     outcome: Outcome,
@@ -210,8 +218,11 @@ impl Request {
                     request.seen(state, revision).await;
                     return Ok(answer);
                 }
-                Err(WriteError::Conflict { .. }) if attempt < TRIES => look_again(version).await,
-                Err(error) => return Err(error.into()),
+                Err(Refused::Write(WriteError::Conflict { .. })) if attempt < TRIES => {
+                    look_again(version).await;
+                }
+                Err(Refused::Write(error)) => return Err(error.into()),
+                Err(Refused::Line(late)) => return Err(made_without_line(&answer, late)),
             }
         }
         unreachable!("the last try returns")
@@ -225,20 +236,27 @@ impl Request {
         answer: &ChangeAnswer,
         expected: u64,
         value: Option<Bytes>,
-    ) -> Result<u64, WriteError> {
+    ) -> Result<u64, Refused> {
         let (state, answer) = (state.clone(), answer.clone());
         let target = format!("{}/{}", BucketId::Deployments.name(), self.name);
+        // The end of the process waits for it too.
+        let open = state.historian.open();
         let commit = async move {
-            let revision = self.write(&state, expected, value).await?;
-            self.record(&state, &answer).await;
-            Ok(revision)
+            let written = self.write(&state, expected, value).await;
+            if let Err(WriteError::Unavailable { .. }) = &written {
+                self.unconfirmed(&state, &answer);
+            }
+            let revision = written.map_err(Refused::Write)?;
+            let recorded = self.record(&state, &answer).await;
+            drop(open);
+            recorded.map(|()| revision).map_err(Refused::Line)
         };
         let task = tokio::spawn(commit.instrument(tracing::Span::current()));
         task.await.unwrap_or_else(|error| {
-            Err(WriteError::Unavailable {
+            Err(Refused::Write(WriteError::Unavailable {
                 target,
                 source: error.into(),
-            })
+            }))
         })
     }
 
@@ -272,26 +290,41 @@ impl Request {
         result
     }
 
-    async fn record(&self, state: &ApiState, answer: &ChangeAnswer) {
+    async fn record(&self, state: &ApiState, answer: &ChangeAnswer) -> Result<(), Late> {
         let (kind, what) = match answer.outcome {
             Outcome::Created => ("deployment-created", "created"),
             Outcome::Changed => ("deployment-changed", "changed"),
             Outcome::Unchanged => ("deployment-unchanged", "unchanged"),
             Outcome::Deleted => ("deployment-deleted", "deleted"),
         };
-        let event = FleetEvent {
+        let detail = format!(
+            "{what}, generation {}, {} devices",
+            answer.generation, answer.devices
+        );
+        let event = self.event(state, kind, detail);
+        tracing::info!(actor = %self.actor, deployment = %self.name, %kind, detail = %event.detail, "change");
+        state.historian.append(&event::operator_subject(), &event).await
+    }
+
+    /// NATS may have taken the write all the same: whoever reads the history later shall know who asked for it.
+    fn unconfirmed(&self, state: &ApiState, answer: &ChangeAnswer) {
+        let detail = format!(
+            "asked for generation {} on {} devices; NATS did not answer, so it may or may not have been written",
+            answer.generation, answer.devices
+        );
+        let event = self.event(state, "deployment-change-unconfirmed", detail);
+        state.historian.note(&event::operator_subject(), &event);
+    }
+
+    fn event(&self, state: &ApiState, kind: &str, detail: String) -> FleetEvent {
+        FleetEvent {
             protocol: fleet_protocol::PROTOCOL_VERSION,
             at: state.fleet.now(),
             actor: self.actor.clone(),
             kind: kind.to_owned(),
             subject: format!("deployment/{}", self.name),
-            detail: format!(
-                "{what}, generation {}, {} devices",
-                answer.generation, answer.devices
-            ),
-        };
-        tracing::info!(actor = %self.actor, deployment = %self.name, %kind, detail = %event.detail, "change");
-        state.historian.append(&event::operator_subject(), &event).await;
+            detail,
+        }
     }
 
     /// Waits until the aggregate shows the change.
@@ -304,6 +337,19 @@ impl Request {
             tracing::warn!(deployment = %self.name, "written, but the watch has not brought it back yet");
         }
     }
+}
+
+/// The change stands, so it is not taken back; but nobody is told "done" before the history says who did it.
+fn made_without_line(answer: &ChangeAnswer, late: Late) -> ApiError {
+    ApiError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "history-late",
+        "the change was made, but the history does not tell of it yet",
+        format!(
+            "generation {} of {} stands and need not be repeated; {late}",
+            answer.generation, answer.name
+        ),
+    )
 }
 
 /// Waits until the aggregate has moved on, at most half a second.

@@ -34,6 +34,9 @@ use crate::store::Writes;
 pub use error::ApiError;
 pub use listen::{ListenError, bind, serve};
 
+/// Seconds after which what is not known yet may be: reading the store takes less.
+pub(crate) const RETRY_AFTER: &str = "5";
+
 /// Clients that may watch at one time.
 const MOST_WATCHERS: usize = 256;
 
@@ -66,6 +69,12 @@ impl ApiState {
             watchers: Arc::new(Semaphore::new(MOST_WATCHERS)),
             stopped,
         }
+    }
+
+    /// Waits, at most `limit`, until every change that was made has its line in the history, also those whose caller has
+    /// gone. Gives how many have not; the log has them.
+    pub async fn settled(&self, limit: std::time::Duration) -> usize {
+        self.historian.settled(limit).await
     }
 }
 

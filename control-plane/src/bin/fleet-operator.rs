@@ -102,7 +102,8 @@ async fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let (store, events) = NatsStore::start(&connection);
     let writer = Arc::new(NatsWriter::new(&connection));
     let operator = Operator::start(&fleet, events, writer.clone(), Arc::clone(&metrics));
-    let router = api::router(ApiState::new(fleet, writer, metrics, stopped.clone()));
+    let state = ApiState::new(fleet, writer, metrics, stopped.clone());
+    let router = api::router(state.clone());
     let mut server = tokio::spawn(api::serve(listener, router, wait(stopped)));
     tracing::info!(address = %options.listen, nats = %options.nats_url, "serving; until NATS answers, /readyz says why not");
     tell_systemd(&sd_notify::NotifyState::Ready);
@@ -123,6 +124,14 @@ async fn run(options: &Options) -> anyhow::Result<ExitCode> {
     stop.send(true).ok();
     if !server.is_finished() && tokio::time::timeout(GRACE, server).await.is_err() {
         tracing::warn!("some clients did not take their answers in time");
+    }
+    // Also for those whose caller went away: a change without its line would be one that nobody made.
+    match state.settled(GRACE).await {
+        0 => {}
+        left => tracing::error!(
+            left,
+            "AUDIT: lines are missing in the history; they are in this log"
+        ),
     }
     operator.close().await;
     store.close().await;

@@ -11,8 +11,15 @@ const EXAMPLES: &str = "Examples:
   fleetctl get deployments --watch                     what runs, and each change as it comes
 ";
 
-const AFTER: &str = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 not found, 4 invalid manifest, 5 server not reached, \
-6 a rollout did not get through.";
+const AFTER: &str = "Exit codes:
+  0  done
+  1  refused or failed
+  2  wrong usage
+  3  not found
+  4  invalid manifest: nothing was sent
+  5  server not reached
+  6  a rollout did not get through
+  7  the operator is recovering: nothing is said to be missing, and a list may lack some";
 
 /// The fleet from a terminal.
 #[derive(Debug, Parser)]

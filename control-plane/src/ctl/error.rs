@@ -5,6 +5,9 @@ use std::fmt;
 use crate::api::types::ProblemDetails;
 use crate::manifest::ManifestErrors;
 
+/// The word of the API while it does not know everything.
+const RECOVERING: &str = "recovering";
+
 /// Exit codes. They are documented, so they never change their meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -21,6 +24,8 @@ pub enum Exit {
     Unreachable = 5,
     /// A rollout did not get through.
     Rollout = 6,
+    /// The operator does not know the whole fleet at this moment: what was asked for may be there, and a list may lack some.
+    Recovering = 7,
 }
 
 /// Why a command did not do what it should.
@@ -69,6 +74,7 @@ impl CtlError {
         let exit = match problem.status {
             404 => Exit::NotFound,
             422 => Exit::InvalidManifest,
+            503 if problem.kind == RECOVERING => Exit::Recovering,
             _ => Exit::Failed,
         };
         let mut why = problem.detail.clone();
@@ -81,6 +87,9 @@ impl CtlError {
         let mut error = Self::new(exit, format!("{object}: {}", problem.title), why);
         if let Self::Told(told) = &mut error {
             told.temporary = [502, 503, 504].contains(&problem.status);
+        }
+        if exit == Exit::Recovering {
+            return error.next("try again in a few seconds; `curl SERVER/readyz` says when it knows all");
         }
         error
     }

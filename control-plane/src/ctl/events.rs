@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::Context;
 use super::args::{EventsArgs, Format};
 use super::client::encoded;
-use super::error::CtlError;
+use super::error::{CtlError, Exit};
 use super::stream::follow;
 use super::table::{plain, render};
 use super::terminal::safe;
@@ -18,11 +18,17 @@ const PAGE: usize = 1_000;
 pub(super) fn run(args: &EventsArgs, context: &mut Context<'_>) -> Result<(), CtlError> {
     if !args.watch {
         let list = fetch(args, context, None)?;
-        incomplete(&list, context)?;
-        if list.items.is_empty() {
-            return context.terminal.note("Nothing has happened yet.");
+        if !list.items.is_empty() {
+            print(args, &list.items, context)?;
         }
-        return print(args, &list.items, context);
+        return match &list.detail {
+            Some(why) => Err(
+                CtlError::new(Exit::Recovering, "events: the history may lack some", safe(why))
+                    .next("try again in a few seconds, or stay with --watch"),
+            ),
+            None if list.items.is_empty() => context.terminal.note("Nothing has happened yet."),
+            None => Ok(()),
+        };
     }
     let mut place: Option<Place> = None;
     follow(context, &[], |context| look(args, &mut place, context))

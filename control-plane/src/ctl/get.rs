@@ -11,6 +11,7 @@ use super::client::{Client, encoded};
 use super::error::{CtlError, Exit};
 use super::stream::follow;
 use super::table::{self, Cell, age, counts, device_tone, pair_tone, plain, toned};
+use super::terminal::safe;
 use super::{Context, Terminal};
 use crate::api::types::{DeploymentList, DeviceList, ListQuery, PairQuery};
 use crate::fleet::view::{
@@ -31,8 +32,13 @@ struct Item {
 
 pub(super) fn run(args: &GetArgs, context: &mut Context<'_>) -> Result<(), CtlError> {
     if !args.watch {
-        let (items, _) = fetch(args, context)?;
-        return print(args, &items, context.terminal);
+        let (items, partial) = fetch(args, context)?;
+        // While something may yet come, nobody is told that there is nothing.
+        let tables = matches!(args.output, Format::Table | Format::Wide);
+        if partial.is_none() || !(items.is_empty() && tables) {
+            print(args, &items, context.terminal)?;
+        }
+        return partial.map_or(Ok(()), |why| Err(incomplete(args, items.len(), &why)));
     }
     let mut seen: BTreeMap<String, Value> = BTreeMap::new();
     let mut widths: Option<Vec<usize>> = None;
@@ -42,11 +48,16 @@ pub(super) fn run(args: &GetArgs, context: &mut Context<'_>) -> Result<(), CtlEr
         Kind::Pairs => &["pair", "pair-gone"],
     };
     follow(context, names, |context| {
-        let (items, whole) = fetch(args, context)?;
+        let (items, partial) = fetch(args, context)?;
+        if let Some(why) = &partial {
+            context
+                .terminal
+                .note(&format!("fleetctl: the operator is recovering: {why}"))?;
+        }
         // What a partial view lacks may yet come.
         let gone: Vec<String> = seen
             .keys()
-            .filter(|name| whole && items.iter().all(|item| item.name != **name))
+            .filter(|name| partial.is_none() && items.iter().all(|item| item.name != **name))
             .cloned()
             .collect();
         let new: Vec<&Item> = items
@@ -65,8 +76,8 @@ pub(super) fn run(args: &GetArgs, context: &mut Context<'_>) -> Result<(), CtlEr
     })
 }
 
-/// The items, and whether they are the whole truth.
-fn fetch(args: &GetArgs, context: &mut Context<'_>) -> Result<(Vec<Item>, bool), CtlError> {
+/// The items, and why they may not be all of them.
+fn fetch(args: &GetArgs, context: &mut Context<'_>) -> Result<(Vec<Item>, Option<String>), CtlError> {
     let now = (context.now)();
     let wide = args.output == Format::Wide;
     let (items, recovery) = match args.kind {
@@ -75,16 +86,25 @@ fn fetch(args: &GetArgs, context: &mut Context<'_>) -> Result<(Vec<Item>, bool),
         Kind::Pairs => pairs(args, &context.client, now, wide)?,
     };
     let partial = recovery.filter(|recovery| !recovery.converged || !recovery.connected);
-    let whole = partial.is_none();
-    if let Some(recovery) = partial {
-        let why = recovery
-            .detail
-            .unwrap_or_else(|| "what is missing may yet come".to_owned());
-        context
-            .terminal
-            .note(&format!("fleetctl: the operator is recovering: {why}"))?;
-    }
-    Ok((items, whole))
+    let why = partial.map(|recovery| {
+        let detail = recovery.detail.as_deref().map(safe);
+        detail.unwrap_or_else(|| "what is missing may yet come".to_owned())
+    });
+    Ok((items, why))
+}
+
+/// A list that a script must not take for the whole.
+fn incomplete(args: &GetArgs, known: usize, why: &str) -> CtlError {
+    let what = match args.kind {
+        Kind::Devices => "devices",
+        Kind::Deployments => "deployments",
+        Kind::Pairs => "pairs",
+    };
+    let what = match known {
+        0 => format!("{what}: none is known yet"),
+        _ => format!("{what}: these may not be all, or not as they are now"),
+    };
+    CtlError::new(Exit::Recovering, what, why).next("try again in a few seconds, or stay with --watch")
 }
 
 type Items = (Vec<Item>, Option<RecoveryView>);

@@ -4,7 +4,7 @@
 //! nothing else; what it prints goes through [`Terminal`], so tests read what a person would.
 //!
 //! Exit codes, also in `fleetctl --help`: 0 done, 1 refused or failed, 2 wrong usage, 3 not found, 4 invalid manifest, 5 server not
-//! reached, 6 a rollout did not get through.
+//! reached, 6 a rollout did not get through, 7 the operator is recovering.
 
 mod apply;
 mod args;

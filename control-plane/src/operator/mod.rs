@@ -17,12 +17,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::fleet::FleetHandle;
+use crate::history::Historian;
 use crate::metrics::Metrics;
 use crate::store::{StoreEvent, Writes};
 use resolver::Resolver;
 
 /// How often what depends on the time is looked at.
 const TICK: Duration = Duration::from_secs(2);
+/// How long lines for the history may keep the process from ending.
+const FAREWELL: Duration = Duration::from_secs(3);
 /// Most events that are taken in under one lock.
 const BATCH: usize = 512;
 
@@ -31,6 +34,7 @@ const BATCH: usize = 512;
 pub struct Operator {
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    historian: Historian,
 }
 
 impl Operator {
@@ -46,14 +50,20 @@ impl Operator {
         let mut tasks = JoinSet::new();
         tasks.spawn(ingest(fleet.clone(), events.into(), stopped.clone()));
         tasks.spawn(tick(fleet.clone(), stopped.clone()));
-        tasks.spawn(Resolver::new(fleet.clone(), store, metrics).run(stopped));
-        Self { stop, tasks }
+        let historian = Historian::new(Arc::clone(&store));
+        tasks.spawn(Resolver::new(fleet.clone(), store, historian.clone(), metrics).run(stopped));
+        Self {
+            stop,
+            tasks,
+            historian,
+        }
     }
 
-    /// Ends the tasks; a write that is on its way is finished first.
+    /// Ends the tasks; a write that is on its way is finished first, and told to the history if NATS takes it soon.
     pub async fn close(mut self) {
         self.stop.send(true).ok();
         while self.tasks.join_next().await.is_some() {}
+        self.historian.settled(FAREWELL).await;
     }
 }
 

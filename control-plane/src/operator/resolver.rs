@@ -32,8 +32,12 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    pub(super) fn new(fleet: FleetHandle, store: Arc<dyn Writes>, metrics: Arc<Metrics>) -> Self {
-        let historian = Historian::new(Arc::clone(&store));
+    pub(super) fn new(
+        fleet: FleetHandle,
+        store: Arc<dyn Writes>,
+        historian: Historian,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             fleet,
             store,
@@ -135,11 +139,11 @@ impl Resolver {
         }
         self.failures = if failed { self.failures + 1 } else { 0 };
         for (name, writes) in done {
-            self.tell(&name, &writes).await;
+            self.tell(&name, &writes);
         }
     }
 
-    async fn tell(&self, name: &DeploymentName, writes: &[Write]) {
+    fn tell(&self, name: &DeploymentName, writes: &[Write]) {
         let put = writes
             .iter()
             .filter(|write| matches!(write, Write::Put { .. }))
@@ -162,7 +166,7 @@ impl Resolver {
             subject: format!("deployment/{name}"),
             detail,
         };
-        self.historian.append(&event::operator_subject(), &event).await;
+        self.historian.note(&event::operator_subject(), &event);
     }
 }
 

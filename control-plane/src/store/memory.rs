@@ -230,7 +230,12 @@ impl Writes for MemoryStore {
         Box::pin(async move { self.compare_and_set(bucket, key, expected, None) })
     }
 
-    fn append<'a>(&'a self, subject: &'a str, value: Bytes) -> BoxFuture<'a, Result<u64, WriteError>> {
+    fn append<'a>(
+        &'a self,
+        subject: &'a str,
+        _id: &'a str,
+        value: Bytes,
+    ) -> BoxFuture<'a, Result<u64, WriteError>> {
         Box::pin(async move {
             let at = self.clock.now();
             let mut inner = self.lock();

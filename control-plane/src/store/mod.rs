@@ -193,6 +193,11 @@ pub trait Writes: Send + Sync + 'static {
         expected: u64,
     ) -> BoxFuture<'a, Result<u64, WriteError>>;
 
-    /// Appends to the history.
-    fn append<'a>(&'a self, subject: &'a str, value: Bytes) -> BoxFuture<'a, Result<u64, WriteError>>;
+    /// Appends to the history. The same `id` again within two minutes appends nothing.
+    fn append<'a>(
+        &'a self,
+        subject: &'a str,
+        id: &'a str,
+        value: Bytes,
+    ) -> BoxFuture<'a, Result<u64, WriteError>>;
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::{OriginalUri, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 
-use super::page::{self, Body, DeviceFilter, EventFilter};
+use super::page::{self, Body, DeviceFilter, EventFilter, Thing};
 use super::source::{Source, SourceError};
+use crate::api::RETRY_AFTER;
 
 /// A page of the dashboard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,9 +42,33 @@ impl Page {
         Some(page)
     }
 
+    /// What this page is about, when the views do not have it.
+    fn lacking(&self, source: &dyn Source) -> Option<Thing> {
+        match self {
+            Self::Device(id) => source.device(id).is_none().then(|| Thing::Device(id.clone())),
+            Self::Deployment(name) => source
+                .deployment(name)
+                .is_none()
+                .then(|| Thing::Deployment(name.clone())),
+            Self::Pair { deployment, device } => {
+                source.pair(deployment, device).is_none().then(|| Thing::Pair {
+                    deployment: deployment.clone(),
+                    device: device.clone(),
+                })
+            }
+            Self::Fleet(_) | Self::Deployments | Self::Events(_) => None,
+        }
+    }
+
     /// The page's content at this moment.
     pub(super) async fn body(&self, source: &dyn Source, now: DateTime<Utc>) -> Body {
+        // Read first: what a whole view lacked is missing, whatever began anew since.
         let recovery = source.recovery();
+        if !page::is_whole(&recovery)
+            && let Some(thing) = self.lacking(source)
+        {
+            return page::not_known_yet(&thing).with_recovery(&recovery, now);
+        }
         let result = match self {
             Self::Fleet(filter) => source
                 .devices(&filter.query())
@@ -85,8 +110,13 @@ pub(super) async fn show(State(source): State<Arc<dyn Source>>, OriginalUri(uri)
         return not_found(uri).await;
     };
     let body = page.body(source.as_ref(), source.now()).await;
-    let status = body.status;
-    (status, page::whole(&body, &uri)).into_response()
+    let mut response = (body.status, page::whole(&body, &uri)).into_response();
+    if body.status == StatusCode::SERVICE_UNAVAILABLE {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    }
+    response
 }
 
 /// The page for an address that is none: the fallback of the whole server.

@@ -88,6 +88,7 @@ impl Bed {
 pub struct TestOperator {
     pub fleet: FleetHandle,
     pub url: String,
+    state: ApiState,
     operator: Operator,
     store: NatsStore,
     stop: watch::Sender<bool>,
@@ -107,7 +108,8 @@ impl TestOperator {
             .await
             .expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-        let router = api::router(ApiState::new(fleet.clone(), writer, metrics, stopped.clone()));
+        let state = ApiState::new(fleet.clone(), writer, metrics, stopped.clone());
+        let router = api::router(state.clone());
         let ended = async move {
             let mut stopped = stopped;
             stopped.wait_for(|stop| *stop).await.ok();
@@ -116,6 +118,7 @@ impl TestOperator {
         Self {
             fleet,
             url,
+            state,
             operator,
             store,
             stop,
@@ -175,6 +178,7 @@ impl TestOperator {
     pub async fn close(self) {
         self.stop.send(true).ok();
         self.server.await.expect("no panic").expect("it served");
+        assert_eq!(self.state.settled(SOON).await, 0, "every change has its line");
         self.operator.close().await;
         self.store.close().await;
     }

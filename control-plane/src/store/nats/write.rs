@@ -1,7 +1,7 @@
 //! Compare-and-set on KV, and appending to the history.
 
 use async_nats::HeaderMap;
-use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
+use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
 use async_nats::jetstream;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use bytes::Bytes;
@@ -89,15 +89,22 @@ impl Writes for NatsWriter {
         Box::pin(self.write(bucket, key, headers, expected, Bytes::new()))
     }
 
-    fn append<'a>(&'a self, subject: &'a str, value: Bytes) -> BoxFuture<'a, Result<u64, WriteError>> {
+    fn append<'a>(
+        &'a self,
+        subject: &'a str,
+        id: &'a str,
+        value: Bytes,
+    ) -> BoxFuture<'a, Result<u64, WriteError>> {
         Box::pin(async move {
             let unavailable = |error: PublishError| WriteError::Unavailable {
                 target: subject.to_owned(),
                 source: error.into(),
             };
+            let mut headers = HeaderMap::new();
+            headers.insert(NATS_MESSAGE_ID, id);
             let acknowledgement = self
                 .jetstream
-                .publish(subject.to_owned(), value)
+                .publish_with_headers(subject.to_owned(), headers, value)
                 .await
                 .map_err(unavailable)?;
             acknowledgement.await.map(|ack| ack.sequence).map_err(unavailable)

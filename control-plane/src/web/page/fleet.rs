@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::frame::{Body, Section};
+use super::frame::{Body, Section, is_whole};
 use super::icon::{Icon, Tone, icon, of_attention, of_device, of_pair};
 use super::parts::{bar, device_state, encoded, labels, number, pair_bar, pair_counts, path, plural, prose};
 use super::time;
@@ -71,7 +71,7 @@ pub(in crate::web) fn fleet(
     let main = html! {
         h1.aside { "Fleet" }
         (attention(view, &sentence, now))
-        @if view.devices.total == 0 && view.deployments == 0 { (first_steps()) } @else {
+        @if is_empty(view) && !is_whole(&view.recovery) { (being_read()) } @else if is_empty(view) { (first_steps()) } @else {
             (counts(view))
             (devices(list, filter, now))
         }
@@ -79,8 +79,15 @@ pub(in crate::web) fn fleet(
     Body::new(Section::Fleet, "Fleet", sentence, main)
 }
 
+fn is_empty(view: &FleetView) -> bool {
+    view.devices.total == 0 && view.deployments == 0
+}
+
 fn summary(view: &FleetView) -> String {
     match view.attention.len() {
+        // Nothing is called well, or missing, before it is known.
+        0 if !is_whole(&view.recovery) && is_empty(view) => "The fleet is not known yet.".to_owned(),
+        0 if !is_whole(&view.recovery) => "Nothing of what is known so far needs a person.".to_owned(),
         0 if view.devices.total == 0 => "No device yet.".to_owned(),
         0 => format!(
             "Nothing needs a person. {} of {} online, {} of {} running.",
@@ -98,7 +105,7 @@ fn attention(view: &FleetView, sentence: &str, now: DateTime<Utc>) -> Markup {
     html! {
         section.attention aria-labelledby="attention" {
             @if view.attention.is_empty() {
-                p #attention.calm { @if view.devices.total > 0 { (icon(Icon::Check)) } (sentence) }
+                p #attention.calm { @if view.devices.total > 0 && is_whole(&view.recovery) { (icon(Icon::Check)) } (sentence) }
             } @else {
                 h2 #attention.lead { (sentence) }
                 ol.plain { @for item in &view.attention { li { (attention_item(item, now)) } } }
@@ -282,6 +289,17 @@ fn pages(list: &DeviceList, filter: &DeviceFilter) -> Markup {
                 @if !filter.after.is_empty() { a.button href=(filter.address(None)) { "First page" } }
                 @if let Some(next) = &list.next { a.button href=(filter.address(Some(next))) rel="next" { "Next page" } }
             }
+        }
+    }
+}
+
+/// The place of the lists while there is nothing to show in them.
+fn being_read() -> Markup {
+    html! {
+        section.panel {
+            h2 { "Being read" }
+            p { "The operator has not read the store yet; devices and deployments appear here as they become known. Devices run on meanwhile." }
+            p.quiet { "In the terminal: " code { "curl http://127.0.0.1:8480/readyz" } " answers “ready” when all is known." }
         }
     }
 }

@@ -7,6 +7,7 @@ use maud::{DOCTYPE, Markup, html};
 use super::super::assets;
 use super::icon::{Icon, icon};
 use super::time;
+use crate::api::RETRY_AFTER;
 use crate::fleet::view::RecoveryView;
 
 /// Where a page belongs in the navigation.
@@ -91,8 +92,13 @@ fn full_title(title: &str) -> String {
     }
 }
 
+/// Whether what the views lack is not there.
+pub(in crate::web) fn is_whole(recovery: &RecoveryView) -> bool {
+    recovery.converged && recovery.connected
+}
+
 fn recovery_banner(recovery: &RecoveryView, now: DateTime<Utc>) -> Markup {
-    if recovery.converged && recovery.connected {
+    if is_whole(recovery) {
         return html! {};
     }
     let word = if recovery.connected {
@@ -125,8 +131,9 @@ fn recovery_banner(recovery: &RecoveryView, now: DateTime<Utc>) -> Markup {
 /// A whole document.
 pub(in crate::web) fn whole(body: &Body, uri: &Uri) -> Markup {
     let address = uri.path_and_query().map_or("/", |path| path.as_str());
+    let waits = body.status == StatusCode::SERVICE_UNAVAILABLE;
     let lively = body.status == StatusCode::OK
-        || body.status == StatusCode::NOT_FOUND && body.section != Section::Elsewhere;
+        || (waits || body.status == StatusCode::NOT_FOUND) && body.section != Section::Elsewhere;
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -139,6 +146,7 @@ pub(in crate::web) fn whole(body: &Body, uri: &Uri) -> Markup {
                 link rel="icon" type="image/svg+xml" href=(assets::icon());
                 link rel="stylesheet" href=(assets::style());
                 script src=(assets::script()) defer {}
+                @if waits { noscript { meta http-equiv="refresh" content=(RETRY_AFTER); } }
             }
             body data-build=(assets::build()) data-live=[lively.then(|| live_address(address))] {
                 a.skip href="#main" { "Skip to the content" }

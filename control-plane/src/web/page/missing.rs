@@ -43,6 +43,32 @@ pub(in crate::web) fn no_deployment(name: &str) -> Body {
     )
 }
 
+/// What a page is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::web) enum Thing {
+    Device(String),
+    Deployment(String),
+    Pair { deployment: String, device: String },
+}
+
+/// What may be there, but was not read yet: nobody is told that it is missing before that is known.
+pub(in crate::web) fn not_known_yet(thing: &Thing) -> Body {
+    let (section, what) = match thing {
+        Thing::Device(id) => (Section::Fleet, html! { "the device " code { (id) } }),
+        Thing::Deployment(name) => (Section::Deployments, html! { "the deployment " code { (name) } }),
+        Thing::Pair { deployment, device } => (
+            Section::Deployments,
+            html! { code { (deployment) } " on the device " code { (device) } },
+        ),
+    };
+    let main = html! {
+        p { "The operator is still reading the store and has not come upon " (what) " so far. That does not mean that it is gone." }
+        p { "This page shows it by itself as soon as it is known, or says that there is none. Devices run on meanwhile." }
+        p { a href="/" { "To the fleet" } }
+    };
+    body(section, StatusCode::SERVICE_UNAVAILABLE, "Not known yet", &main)
+}
+
 /// A deployment that is not on the device.
 pub(in crate::web) fn no_pair(deployment: &str, device: &str) -> Body {
     let main = html! {

@@ -16,7 +16,9 @@ pub(super) use device::device;
 pub(super) use events::{EventFilter, events};
 pub(crate) use fleet::SAMPLE as SAMPLE_MANIFEST;
 pub(super) use fleet::{DeviceFilter, fleet};
-pub(super) use frame::{Body, whole};
-pub(super) use missing::{bad_query, no_deployment, no_device, no_page, no_pair, unavailable};
+pub(super) use frame::{Body, is_whole, whole};
+pub(super) use missing::{
+    Thing, bad_query, no_deployment, no_device, no_page, no_pair, not_known_yet, unavailable,
+};
 pub(super) use pair::pair;
 pub(crate) use time::span;
