@@ -15,7 +15,7 @@
 //! | [`cpio`] | a second initramfs beside the device's own |
 //! | [`pool`] | damaging the thin pool's metadata of a device that is off |
 //! | [`site`] | an enrolled device with its services: where suites, benches and the demo start |
-//! | [`image`] | where the device image comes from |
+//! | [`image`], [`image_difference`] | where the device image comes from, and where two of them differ |
 //!
 //! Threads: the test bed's one that forks every child for the whole process, and a few for each [`relay::Relay`]. Everything else runs
 //! on the caller's thread, synchronously, with a deadline on each wait.
@@ -32,6 +32,7 @@ pub mod error;
 mod folders;
 pub mod frames;
 pub mod image;
+pub mod image_difference;
 pub mod nbd;
 mod poll;
 pub mod pool;

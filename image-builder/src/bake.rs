@@ -19,7 +19,7 @@ use crate::recipe::Recipe;
 use crate::tools::{Tools, host_architecture};
 
 /// Raised when this crate lays out the same inputs in a new way.
-const LAYOUT_FORMAT: &str = "1";
+const LAYOUT_FORMAT: &str = "2";
 
 /// What to build.
 #[derive(Debug, Clone)]

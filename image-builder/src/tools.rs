@@ -12,6 +12,11 @@ use crate::error::ImageError;
 use crate::process::Call;
 use crate::progress::Progress;
 
+/// The C library fills memory with zeros when a program takes it (the complement of 255). `thin_restore` writes whole blocks to
+/// the disk of which it filled a part: the rest was whatever lay in memory, pieces of this machine's paths among it, and no
+/// two builds were the same.
+const ZEROED_MEMORY: &str = "glibc.malloc.perturb=255:glibc.malloc.tcache_count=0";
+
 /// Debian's name for the architecture of this program, if the tools exist for it.
 pub(crate) fn host_architecture() -> &'static str {
     match std::env::consts::ARCH {
@@ -64,6 +69,7 @@ impl Tools {
         let env = vec![
             ("SOURCE_DATE_EPOCH", self.epoch.to_string()),
             ("TZ", "UTC".to_owned()),
+            ("GLIBC_TUNABLES", ZEROED_MEMORY.to_owned()),
             ("MTOOLSRC", "/dev/null".to_owned()),
             (
                 "MKE2FS_CONFIG",

@@ -1,0 +1,191 @@
+//! The long one for the agent: the power goes again and again while an image is pulled, while a container starts, and right after
+//! a record was written. Built with the feature `matrix` only:
+//!
+//! ```sh
+//! cargo nextest run -p fleet-hw-tests --features matrix --test vm_matrix_agent_cuts
+//! ```
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use fleet_hw_tests::site::{Trial, come_back, web};
+use fleet_hw_tests::{Rig, Service, Weather};
+use fleet_protocol::{Phase, Score};
+use fleet_testbed::sample;
+use serde_json::json;
+
+/// Limits for hangs, not for speed: the machine may be doing a lot else.
+const LONG: Duration = Duration::from_secs(300);
+/// What is pulled when the power goes, in MiB.
+const BALLAST: usize = 48;
+/// Containers and images of the user `fleet`, in MiB.
+const STORED: &str = "du -sm ~/.local/share/containers 2>/dev/null | cut -f1";
+
+/// Cuts the power and boots; the boot's id proves that it is another one.
+fn cut(trial: &mut Trial, when: &str) -> Result<()> {
+    let before = trial.rig.boot_id(LONG)?;
+    trial.rig.cut_power()?;
+    let start = Instant::now();
+    come_back(&mut trial.rig).with_context(|| format!("after the cut when {when}"))?;
+    eprintln!("cut when {when}: back after {:.0?}", start.elapsed());
+    ensure!(trial.rig.boot_id(LONG)? != before, "it is the same boot");
+    Ok(())
+}
+
+/// Waits until the device itself, not the last report of an earlier boot, shows `phase`.
+fn shown_in(trial: &mut Trial, phase: &Phase) -> Result<()> {
+    trial.until_fleet(&format!("fleet-agent status | grep 'web .*{phase}'"), LONG)?;
+    Ok(())
+}
+
+#[test]
+fn cuts_all_through_a_pull_cost_no_more_than_the_pull() -> Result<()> {
+    Trial::run("pull-cuts", |trial| {
+        let ballast = sample::ballast(BALLAST)?;
+        trial
+            .site
+            .registry
+            .push(&ballast.image, ballast.repository, ballast.tag)?;
+        let way = trial.rig.way_to(Service::Registry);
+        way.set_weather(Weather::Delayed(Duration::from_secs(2)));
+        let mut desired = web("1", json!({}));
+        let Score::PodmanV0(score) = &mut desired;
+        score.image = format!("{}/{}", Service::Registry.device_address(), ballast.name()).parse()?;
+        trial.kv.desire("web", 1, desired)?;
+
+        for staged in [0, 6, 16, 28] {
+            shown_in(trial, &Phase::Pulling)?;
+            let before: usize = trial.until_fleet(STORED, LONG)?.parse()?;
+            let more = before + staged;
+            trial.until_fleet(&format!("[ $({STORED}) -ge {more} ]"), LONG)?;
+            let shown = trial.fleet("fleet-agent status | grep 'web .*Pulling'");
+            ensure!(shown.is_ok(), "the pull was over before {staged} MiB were there");
+            cut(trial, &format!("{staged} MiB more were pulled"))?;
+        }
+        let way = trial.rig.way_to(Service::Registry);
+        way.set_weather(Weather::Clear);
+        trial.wait_for_page("sample-web 1", LONG)?;
+        trial.kv.wait_for_phase("web", 1, &Phase::Running, LONG)?;
+        // Every layer is whole.
+        let size = trial.fleet("podman exec fleet-web sh -c 'ls -l /ballast' | tr -s ' ' | cut -d' ' -f5")?;
+        ensure!(
+            size == (BALLAST << 20).to_string(),
+            "the ballast has {size} bytes"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn cuts_while_a_container_starts_are_followed_by_its_start() -> Result<()> {
+    Trial::run("start-cuts", |trial| {
+        let late = json!({
+            "env": [{ "name": "START_SECONDS", "value": "20" }],
+            "health": { "command": ["wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8080/"], "interval": "3s", "retries": 30 },
+        });
+        trial.kv.desire("web", 1, web("1", late))?;
+        let moments = [
+            (
+                "its unit starts",
+                "systemctl --user show -P ActiveState fleet-web.service | grep -x activating",
+            ),
+            (
+                "its container is made",
+                "podman ps --all --format '{{.Names}}' | grep -x fleet-web",
+            ),
+            (
+                "it runs and is not healthy yet",
+                "podman ps --format '{{.Names}} {{.Status}}' | grep 'fleet-web.*starting'",
+            ),
+            (
+                "it runs and is not healthy yet, again",
+                "podman ps --format '{{.Names}} {{.Status}}' | grep 'fleet-web.*starting'",
+            ),
+        ];
+        for (name, condition) in moments {
+            trial.until_fleet(condition, LONG)?;
+            cut(trial, name)?;
+        }
+        trial.wait_for_page("sample-web 1", LONG)?;
+        let run = trial.invocation("web")?;
+        trial.kv.wait_for_state("web", "this boot's run", LONG, |state| {
+            let of_this_run = state.running.as_ref().is_some_and(|now| now.invocation_id == run);
+            state.phase == Phase::Running && of_this_run
+        })?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_record_is_whole_however_soon_after_its_write_the_power_goes() -> Result<()> {
+    Trial::run("record-cuts", |trial| {
+        let wish = |generation: u64| {
+            let env = json!({ "env": [{ "name": "FLEET_DEVICE", "value": format!("wish {generation}.") }] });
+            web("1", env)
+        };
+        trial.kv.desire("web", 1, wish(1))?;
+        trial.kv.wait_for_phase("web", 1, &Phase::Running, LONG)?;
+        for generation in 2..=5 {
+            trial.kv.desire("web", generation, wish(generation))?;
+            let told = generation % 2 == 1;
+            if told {
+                // What it tells is written down already, flush and all.
+                let what = format!("generation {generation}");
+                trial.kv.wait_for_state("web", &what, LONG, |state| {
+                    state.observed_generation == generation
+                })?;
+            } else {
+                // The name appears before the folder is flushed: whole, but old or new.
+                trial.rig.run_ok(
+                    &format!(
+                        "until grep -q 'wish {generation}[.]' /var/lib/fleet/agent/desired/web.json; do :; done"
+                    ),
+                    LONG,
+                )?;
+            }
+            // Nobody tells the device again what it may have forgotten.
+            let way = trial.rig.way_to(Service::Nats);
+            way.set_weather(Weather::Refusing);
+            let when = if told { "it was told" } else { "it appeared" };
+            cut(trial, &format!("generation {generation} was written, {when}"))?;
+            let kept = whole_records(trial)?;
+            let oldest = if told { generation } else { generation - 1 };
+            ensure!(
+                (oldest..=generation).contains(&kept),
+                "the record holds generation {kept}"
+            );
+            eprintln!("the record holds generation {kept}");
+            let way = trial.rig.way_to(Service::Nats);
+            way.set_weather(Weather::Clear);
+            trial
+                .kv
+                .wait_for_phase("web", generation, &Phase::Running, LONG)?;
+        }
+        trial.wait_for_page("wish 5.", LONG)?;
+        Ok(())
+    })
+}
+
+/// Requires that every record of the agent is JSON and none was put aside as damaged; gives the generation that is desired.
+fn whole_records(trial: &mut Trial) -> Result<u64> {
+    let records = trial.root("cd /var/lib/fleet/agent && find . -type f | sort")?;
+    ensure!(
+        records.contains("./desired/web.json") && !records.contains("corrupt"),
+        "{records}"
+    );
+    for record in records.lines().filter(|name| name.ends_with(".json")) {
+        let text = trial.root(&format!("cd /var/lib/fleet/agent && cat {record}"))?;
+        serde_json::from_str::<serde_json::Value>(&text).with_context(|| format!("{record}: {text}"))?;
+    }
+    let desired: serde_json::Value = serde_json::from_str(&trial.record("desired", "web")?)?;
+    let found = find(&desired, "generation").and_then(serde_json::Value::as_u64);
+    found.with_context(|| format!("no generation in {desired}"))
+}
+
+/// The first value of that name, at whatever depth.
+fn find<'a>(value: &'a serde_json::Value, name: &str) -> Option<&'a serde_json::Value> {
+    let object = value.as_object()?;
+    object
+        .get(name)
+        .or_else(|| object.values().find_map(|inner| find(inner, name)))
+}
