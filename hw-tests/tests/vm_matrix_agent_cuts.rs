@@ -28,6 +28,10 @@ fn cut(trial: &mut Trial, when: &str) -> Result<()> {
     let start = Instant::now();
     come_back(&mut trial.rig).with_context(|| format!("after the cut when {when}"))?;
     eprintln!("cut when {when}: back after {:.0?}", start.elapsed());
+    // The shell is there before the volumes.
+    trial
+        .rig
+        .run_until_ok("systemctl is-active var-lib-fleet.mount", LONG)?;
     ensure!(trial.rig.boot_id(LONG)? != before, "it is the same boot");
     Ok(())
 }

@@ -173,9 +173,9 @@ fn cuts_until_lost(rig: &mut QemuRig) -> Result<u32> {
         if !comes_back(rig)? {
             return Ok(cut);
         }
-        rig.run_ok(
-            "grep -q unprotected.cpio /boot/efi/loader/entries/*.conf",
-            COMMAND,
+        rig.run_until_ok(
+            &format!("{KEPT} && grep -q unprotected.cpio /boot/efi/loader/entries/*.conf"),
+            BOOT,
         )?;
         cut_in_churn(rig, 1 + cut % 3)?;
     }
