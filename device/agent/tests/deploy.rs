@@ -86,6 +86,24 @@ async fn an_image_on_record_is_neither_pulled_nor_asked_for_again() {
 }
 
 #[tokio::test]
+async fn between_files_and_start_of_a_new_unit_systemd_is_asked_nothing() {
+    scene(|mut scene| async move {
+        scene.ask_for(desired(1, IMAGE)).await;
+        scene.start();
+        scene.until_running(1).await;
+        let calls = scene.world.calls();
+        let at = |operation: &str| calls.iter().position(|call| call.starts_with(operation)).unwrap();
+        let between = &calls[at("units.take_up")..at("units.start")];
+        let asked: Vec<&String> = between
+            .iter()
+            .filter(|call| call.starts_with("units.facts"))
+            .collect();
+        assert!(asked.is_empty(), "{calls:#?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_image_that_somebody_removed_is_pulled_again() {
     scene(async |mut scene| {
         scene.start();

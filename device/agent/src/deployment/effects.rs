@@ -1,6 +1,7 @@
 //! What the machine asks for, carried out on the host. Each returns the fact that came of it, is idempotent,
 //! and may be dropped at any await.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
@@ -31,6 +32,9 @@ pub(super) struct Place<H> {
     pub(super) shared: Rc<Shared<H>>,
     pub(super) name: DeploymentName,
     pub(super) unit: UnitName,
+    /// The install just before found the unit at rest: the start after it asks nothing first. A memory of a moment,
+    /// used once; were it wrong, `StartUnit` of a unit that runs starts nothing and tells its run.
+    pub(super) at_rest: Rc<Cell<bool>>,
 }
 
 impl<H> Clone for Place<H> {
@@ -39,6 +43,7 @@ impl<H> Clone for Place<H> {
             shared: Rc::clone(&self.shared),
             name: self.name.clone(),
             unit: self.unit.clone(),
+            at_rest: Rc::clone(&self.at_rest),
         }
     }
 }
@@ -108,9 +113,12 @@ impl<H: Host> Place<H> {
 
     /// Writes the files and loads them. `loaded` says that systemd has read these files before.
     pub(super) async fn install(self, of: Installed, score: PodmanV0Score, loaded: bool) -> Fact {
+        self.at_rest.set(false);
         match self.try_install(&of, &score, loaded).await {
             Ok((changed, facts)) => {
                 self.shared.health.right("disk-full");
+                self.at_rest
+                    .set(facts.active_state == ActiveState::Inactive && !facts.job_pending);
                 Fact::Installed {
                     changed: changed.is_changed(),
                     active: self.active_run(&facts),
@@ -135,15 +143,19 @@ impl<H: Host> Place<H> {
             .await
             .map_err(|error| failures::of_files(&error))?;
         let of_units = |error: UnitsError| failures::of_units(&error, &[]);
-        self.shared.watch(&self.unit, true).await;
-        let known = match loaded && !changed.is_changed() {
-            true => Some(self.units().facts(&self.unit).await.map_err(of_units)?),
-            false => None,
+        let known = async {
+            let known = match loaded && !changed.is_changed() {
+                true => Some(self.units().facts(&self.unit).await?),
+                false => None,
+            };
+            match known.filter(|facts| facts.load_state == LoadState::Loaded) {
+                Some(facts) => Ok(facts),
+                None => self.take_up().await,
+            }
         };
-        let facts = match known.filter(|facts| facts.load_state == LoadState::Loaded) {
-            Some(facts) => facts,
-            None => self.take_up().await.map_err(of_units)?,
-        };
+        // The watch is asked for first, so that no change after the facts is missed; its answer is not waited for.
+        let ((), facts) = tokio::join!(biased; self.shared.watch(&self.unit, true), known);
+        let facts = facts.map_err(of_units)?;
         match facts.load_state {
             LoadState::Loaded => Ok((changed, facts)),
             LoadState::NotFound => Err(of_units(UnitsError::NoSuchUnit(self.unit.clone()))),
@@ -214,6 +226,10 @@ impl<H: Host> Place<H> {
     }
 
     async fn try_start(&self, replaces: Option<&str>, within: Duration) -> Result<Run, UnitsError> {
+        if self.at_rest.take() {
+            let started = self.units().start(&self.unit, within).await?;
+            return self.run_of(started.facts);
+        }
         let facts = self.units().facts(&self.unit).await?;
         if facts.active_state == ActiveState::Failed {
             self.units().reset_failed(&self.unit).await?;
@@ -223,7 +239,10 @@ impl<H: Host> Place<H> {
             Some(_) => self.units().restart(&self.unit, within).await?,
             None => self.units().start(&self.unit, within).await?,
         };
-        let facts = started.facts;
+        self.run_of(started.facts)
+    }
+
+    fn run_of(&self, facts: UnitFacts) -> Result<Run, UnitsError> {
         self.active_run(&facts).ok_or_else(|| UnitsError::JobFailed {
             unit: self.unit.clone(),
             job_result: None,

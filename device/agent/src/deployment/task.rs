@@ -81,6 +81,7 @@ impl<H: Host + 'static> Task<H> {
                 shared: Rc::clone(shared),
                 name: name.clone(),
                 unit: UnitName::of(name)?,
+                at_rest: Rc::default(),
             },
             record,
             state,
@@ -209,7 +210,6 @@ impl<H: Host + 'static> Task<H> {
         match input {
             Input::Look => {
                 self.look_again = true;
-                self.save_rest().await;
             }
             Input::Deleted => self.take(Fact::Gone).await,
             Input::Desired(seen, value) => self.desired(seen, value).await,

@@ -53,8 +53,8 @@ async fn a_unit_starts_only_with_its_file_loaded_and_its_image_pulled() {
     assert!(matches!(start().await, Err(UnitsError::JobFailed { .. })));
     world.registry_holds(IMAGE, 2);
     device.images().pull(&image(), &mut |_| ()).await.unwrap();
-    assert!(start().await.unwrap().fresh);
-    assert!(!start().await.unwrap().fresh);
+    let first = start().await.unwrap().invocation_id;
+    assert_eq!(start().await.unwrap().invocation_id, first, "it runs already");
     assert_eq!(world.running_image(&file.unit).as_deref(), Some(IMAGE));
     assert!(world.podman_holds().contains("fleet-web.data"));
 }

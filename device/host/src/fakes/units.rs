@@ -25,21 +25,13 @@ impl UserUnits {
             && facts.is_up()
             && let Some(invocation_id) = facts.invocation_id.clone()
         {
-            return Ok(Started {
-                invocation_id,
-                fresh: false,
-                facts,
-            });
+            return Ok(Started { invocation_id, facts });
         }
         self.0.state.borrow_mut().run(unit);
         self.0.tell(unit);
         let facts = self.0.state.borrow().facts(unit);
         match (facts.active_state.clone(), facts.invocation_id.clone()) {
-            (ActiveState::Active, Some(invocation_id)) => Ok(Started {
-                invocation_id,
-                fresh: true,
-                facts,
-            }),
+            (ActiveState::Active, Some(invocation_id)) => Ok(Started { invocation_id, facts }),
             (ActiveState::Activating, _) if !facts.is_restarting() => {
                 tokio::time::sleep(within).await;
                 Err(UnitsError::Deadline {

@@ -9,16 +9,14 @@ use crate::names::InvocationId;
 pub struct Started {
     /// This run.
     pub invocation_id: InvocationId,
-    /// The run began with this call.
-    pub fresh: bool,
-    /// What systemd knew right after.
+    /// What systemd knew right after, without what is the service's own: how an earlier run ended.
     pub facts: UnitFacts,
 }
 
 /// A unit whose file systemd was made to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TakenUp {
-    /// What systemd knows about it now.
+    /// What systemd knows about it now, without what is the service's own: how an earlier run ended.
     pub facts: UnitFacts,
     /// Why it took a reload although systemd did not hold the unit before: something to look into, since it
     /// costs time, and nothing to fail for.

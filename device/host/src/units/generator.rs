@@ -73,17 +73,27 @@ impl Generator {
         self.systemd().join("generator").join(unit.as_str())
     }
 
-    /// Generates the unit and puts it where systemd finds it. Only this one file: links that make
-    /// `default.target` want it count at a boot, and each boot makes them.
-    pub(super) async fn place(&self, unit: &UnitName) -> Result<(), GeneratorError> {
-        let folder = Staging::make(&self.environment.runtime_dir, unit)?;
-        let path = folder.0.to_string_lossy();
+    /// Generates the unit beside systemd's own folder. Nothing counts before [`Generator::place`].
+    pub(super) async fn generate(&self, unit: &UnitName) -> Result<Generated, GeneratorError> {
+        let staging = Staging::make(&self.environment.runtime_dir, unit)?;
+        let path = staging.0.to_string_lossy();
         // generator(7): three folders of different precedence. Quadlet uses the first.
         let args = [path.as_ref(); 3];
         run(&self.environment, Tool::QuadletGenerator, &args, WITHIN)
             .await
             .map_err(GeneratorError::Run)?;
-        let (from, to) = (folder.0.join(unit.as_str()), self.generated(unit));
+        drop(path);
+        Ok(Generated {
+            staging,
+            unit: unit.clone(),
+        })
+    }
+
+    /// Puts what was generated where systemd finds it. Only this one file: links that make `default.target` want it
+    /// count at a boot, and each boot makes them.
+    pub(super) fn place(&self, generated: Generated) -> Result<(), GeneratorError> {
+        let Generated { staging, unit } = generated;
+        let (from, to) = (staging.0.join(unit.as_str()), self.generated(&unit));
         make_folder(&self.systemd().join("generator"))?;
         std::fs::rename(&from, &to).map_err(failed("place", &to))?;
         self.ring()
@@ -120,7 +130,15 @@ fn make_folder(path: &Path) -> Result<(), GeneratorError> {
     }
 }
 
+/// A unit as the generator made it, in a folder of its own.
+#[derive(Debug)]
+pub(super) struct Generated {
+    staging: Staging,
+    unit: UnitName,
+}
+
 /// A folder for one run of the generator, on the file system of systemd's own. Goes when it is dropped.
+#[derive(Debug)]
 struct Staging(PathBuf);
 
 impl Staging {

@@ -41,9 +41,8 @@ pub trait Units {
     /// [`UnitsError`], as with [`Units::reload`].
     async fn let_go(&self, unit: &UnitName) -> Result<(), UnitsError>;
 
-    /// Starts a unit and waits until it has started, or failed to.
-    ///
-    /// `Started::fresh` is false when it was running already.
+    /// Starts a unit and waits until it has started, or failed to. One that runs already goes on with the same
+    /// invocation.
     ///
     /// # Errors
     /// [`UnitsError::JobFailed`] carries the facts that decided; [`UnitsError::Skipped`] when a condition
@@ -56,7 +55,7 @@ pub trait Units {
     /// [`UnitsError`], as with [`Units::start`].
     async fn stop(&self, unit: &UnitName, within: Duration) -> Result<(), UnitsError>;
 
-    /// Stops and starts in one job. `Started::fresh` is always true.
+    /// Stops and starts in one job; the invocation is always a new one.
     ///
     /// # Errors
     /// [`UnitsError`], as with [`Units::start`].

@@ -167,28 +167,19 @@ impl UserUnits {
         }
     }
 
-    /// Judges a start by what is true now.
-    async fn started(
-        &self,
-        unit: &UnitName,
-        before: Option<InvocationId>,
-        job_result: Option<String>,
-    ) -> Result<Started, UnitsError> {
-        let facts = self.facts(unit).await?;
+    /// Judges a start by what is true now. For a run that is up one question is enough.
+    async fn started(&self, unit: &UnitName, job_result: Option<String>) -> Result<Started, UnitsError> {
+        let facts = self.glance(unit).await?;
         let done = matches!(job_result.as_deref(), None | Some("done"));
         if done && facts.is_up() {
-            if let Some(invocation_id) = facts.invocation_id.clone() {
-                let fresh = before.as_ref() != Some(&invocation_id);
-                return Ok(Started {
-                    invocation_id,
-                    fresh,
-                    facts,
-                });
-            }
-            return Err(UnitsError::Malformed {
-                operation: "GetAll",
-                problem: format!("{unit} is up and has no InvocationID"),
-            });
+            let invocation_id = facts.invocation_id.clone();
+            return match invocation_id {
+                Some(invocation_id) => Ok(Started { invocation_id, facts }),
+                None => Err(UnitsError::Malformed {
+                    operation: "GetAll",
+                    problem: format!("{unit} is up and has no InvocationID"),
+                }),
+            };
         }
         if job_result.as_deref() == Some("skipped") || (done && facts.is_down() && !facts.condition_result) {
             return Err(UnitsError::Skipped(unit.clone()));
@@ -196,34 +187,68 @@ impl UserUnits {
         Err(UnitsError::JobFailed {
             unit: unit.clone(),
             job_result,
-            facts: Box::new(facts),
+            facts: Box::new(self.facts(unit).await?),
         })
     }
 
-    /// Takes up a unit that systemd does not hold. `Err` says why that needs a reload after all.
-    async fn take_up_alone(&self, unit: &UnitName) -> Result<Result<UnitFacts, String>, UnitsError> {
+    /// Takes up a unit that systemd does not hold. `Err` says why that needs a reload after all; without a word where
+    /// systemd holds it.
+    async fn take_up_alone(&self, unit: &UnitName) -> Result<Result<UnitFacts, Option<String>>, UnitsError> {
         let Some(generator) = &self.generator else {
-            return Ok(Err("there is no generator".to_owned()));
+            return Ok(Err(Some("there is no generator".to_owned())));
         };
-        if let Err(error) = generator.place(unit).await {
-            return Ok(Err(words(&error)));
+        // The question costs next to nothing and the generator much: it does not wait, and is killed if it runs in vain.
+        let asked = async {
+            match self.load_state(unit).await {
+                Ok(LoadState::NotFound) => Ok(()),
+                Ok(LoadState::Loaded | LoadState::Unusable(_)) => Err(Ok(())),
+                Err(error) => Err(Err(error)),
+            }
+        };
+        let generated = match tokio::try_join!(asked, async { Ok(generator.generate(unit).await) }) {
+            Ok(((), generated)) => generated,
+            Err(Ok(())) => return Ok(Err(None)),
+            Err(Err(error)) => return Err(error),
+        };
+        if let Err(error) = generated.and_then(|generated| generator.place(generated)) {
+            return Ok(Err(Some(words(&error))));
         }
-        let facts = self.facts(unit).await?;
+        let facts = self.glance(unit).await?;
         Ok(match facts.load_state {
             LoadState::Loaded => Ok(facts),
-            LoadState::NotFound => Err(format!("systemd does not find {unit} where it was put")),
-            LoadState::Unusable(word) => {
-                Err(format!("systemd cannot use {unit} as it was generated ({word})"))
-            }
+            LoadState::NotFound => Err(Some(format!("systemd does not find {unit} where it was put"))),
+            LoadState::Unusable(word) => Err(Some(format!(
+                "systemd cannot use {unit} as it was generated ({word})"
+            ))),
         })
+    }
+
+    async fn get(&self, unit: &UnitName, property: &'static str) -> Result<zbus::Message, UnitsError> {
+        let path = unit_path(unit.as_str());
+        self.link()
+            .await?
+            .call(SYSTEMD, &path, PROPERTIES, "Get", &(UNIT, property))
+            .await
+    }
+
+    /// Of a unit that systemd does not hold this one property is much cheaper than all of them.
+    async fn load_state(&self, unit: &UnitName) -> Result<LoadState, UnitsError> {
+        match read_property(&self.get(unit, "LoadState").await?.body())? {
+            Variant::Str(word) => Ok(LoadState::from(word.as_str())),
+            other => Err(malformed(format!("LoadState is {other:?}"))),
+        }
+    }
+
+    /// The unit's own properties; of the service's, which systemd gathers from the kernel and are many, nothing.
+    async fn glance(&self, unit: &UnitName) -> Result<UnitFacts, UnitsError> {
+        let answer = self.properties(&unit_path(unit.as_str()), UNIT).await?;
+        let body = answer.body();
+        let general = Answer::read(&body)?;
+        facts(LoadState::from(general.text("LoadState")?), &general, None)
     }
 
     async fn invocation(&self, unit: &UnitName) -> Result<Option<InvocationId>, UnitsError> {
-        let link = self.link().await?;
-        let path = unit_path(unit.as_str());
-        let asked = (UNIT, "InvocationID");
-        let answer = link.call(SYSTEMD, &path, PROPERTIES, "Get", &asked).await?;
-        invocation(&read_property(&answer.body())?)
+        invocation(&read_property(&self.get(unit, "InvocationID").await?.body())?)
     }
 
     async fn properties(&self, path: &str, interface: &'static str) -> Result<zbus::Message, UnitsError> {
@@ -258,15 +283,12 @@ impl Units for UserUnits {
     }
 
     async fn take_up(&self, unit: &UnitName) -> Result<TakenUp, UnitsError> {
-        let mut detour = None;
-        if self.facts(unit).await?.load_state == LoadState::NotFound {
-            match self.take_up_alone(unit).await? {
-                Ok(facts) => return Ok(TakenUp { facts, detour }),
-                Err(why) => detour = Some(why),
-            }
-        }
+        let detour = match self.take_up_alone(unit).await? {
+            Ok(facts) => return Ok(TakenUp { facts, detour: None }),
+            Err(why) => why,
+        };
         self.reload().await?;
-        let facts = self.facts(unit).await?;
+        let facts = self.glance(unit).await?;
         Ok(TakenUp { facts, detour })
     }
 
@@ -277,16 +299,15 @@ impl Units for UserUnits {
         };
         // A link of `default.target` keeps it in memory, and what is there in place of a file that would not go is
         // read again: both end with a reload.
-        if withdrawn && self.facts(unit).await?.load_state == LoadState::NotFound {
+        if withdrawn && self.load_state(unit).await? == LoadState::NotFound {
             return Ok(());
         }
         self.reload().await
     }
 
     async fn start(&self, unit: &UnitName, within: Duration) -> Result<Started, UnitsError> {
-        let ran = self.invocation(unit).await?;
         let result = self.job("StartUnit", unit, within).await?;
-        self.started(unit, ran, result).await
+        self.started(unit, result).await
     }
 
     async fn stop(&self, unit: &UnitName, within: Duration) -> Result<(), UnitsError> {
@@ -309,8 +330,8 @@ impl Units for UserUnits {
     async fn restart(&self, unit: &UnitName, within: Duration) -> Result<Started, UnitsError> {
         let before = self.invocation(unit).await?;
         let result = self.job("RestartUnit", unit, within).await?;
-        let started = self.started(unit, before, result.clone()).await?;
-        if started.fresh {
+        let started = self.started(unit, result).await?;
+        if before.as_ref() != Some(&started.invocation_id) {
             return Ok(started);
         }
         // The old run is still up: the job was lost on its way, or somebody cancelled it.
