@@ -210,6 +210,7 @@ impl<H: Host + 'static> Task<H> {
         match input {
             Input::Look => {
                 self.look_again = true;
+                self.save_rest().await;
             }
             Input::Deleted => self.take(Fact::Gone).await,
             Input::Desired(seen, value) => self.desired(seen, value).await,
