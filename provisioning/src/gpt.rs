@@ -96,6 +96,8 @@ impl Table {
             first: get64(entry, at::ENTRY_FIRST),
             last: get64(entry, at::ENTRY_LAST),
         })
+        // Whole by its checksum and yet nonsense: nothing that can be grown.
+        .filter(|partition| partition.first <= partition.last && partition.last < u64::MAX)
         .max_by_key(|partition| partition.last)
     }
 

@@ -176,7 +176,7 @@ fn tell_kernel(
         done.push(format!(
             "partition {} has {} MiB",
             partition.number,
-            mib(wanted * sector)
+            mib(wanted.saturating_mul(sector))
         ));
     }
     Ok(())

@@ -11,7 +11,7 @@ use crate::setup::needs::Purpose;
 use crate::test::Scope;
 use crate::tier::Tier;
 use crate::workspace::Workspace;
-use crate::{check, ci, field, image, setup, test};
+use crate::{check, ci, field, fuzz, image, setup, test};
 
 /// Exit code after Ctrl-C or SIGTERM, as a shell reports it.
 pub const EXIT_INTERRUPTED: u8 = 130;
@@ -46,6 +46,8 @@ enum Command {
     Demo(field::DemoArgs),
     /// Measure, against a baseline in the same run; ends on one line of JSON
     Bench(field::BenchArgs),
+    /// Give bytes that nobody wrote to everything that reads bytes, and see whether it dies
+    Fuzz(fuzz::FuzzArgs),
     /// Setup, check and every tier of tests, with a table of times at the end
     Ci(TierArgs),
 }
@@ -136,6 +138,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Image(args) => image::run(&workspace, args.profile, args.out),
         Command::Demo(args) => field::demo(&workspace, &args),
         Command::Bench(args) => field::bench(&workspace, &args),
+        Command::Fuzz(args) => fuzz::run(&workspace, &args),
         Command::Ci(args) => ci::run(&workspace, &args.chosen()),
     }
 }

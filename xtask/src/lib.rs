@@ -7,6 +7,7 @@
 //! - [`image`]: the device image with the programs of this checkout
 //! - [`ci`]: all of it, with a table of times
 //! - [`field`]: the demo and the benches, which are programs of their own
+//! - [`mod@fuzz`]: the fuzzer
 //! - [`stages`], [`process`], [`workspace`]: what they share
 //!
 //! It does no work of its own on devices or images: those are the crates' own programs, which it starts in order.
@@ -15,6 +16,7 @@ pub mod check;
 pub mod ci;
 pub mod cli;
 pub mod field;
+pub mod fuzz;
 pub mod image;
 pub mod process;
 pub mod setup;

@@ -152,6 +152,11 @@ impl Tool {
         } else {
             Command::new(&self.program)
         };
+        for (name, _) in std::env::vars_os() {
+            if is_of_cargo_run(&name.to_string_lossy()) {
+                command.env_remove(name);
+            }
+        }
         command
             .args(&self.args)
             .envs(self.env.iter().map(|(name, value)| (name, value)))
@@ -167,6 +172,14 @@ impl Tool {
     fn cannot_start(&self, error: io::Error) -> anyhow::Error {
         anyhow::Error::new(error).context(format!("cannot start `{}`", self.display()))
     }
+}
+
+/// Whether `cargo run` set it for this program. A cargo that we start would take it for a person's setting: ring's build script looks
+/// at these, so each `cargo xtask` would build ring, and all that stands on it, twice.
+fn is_of_cargo_run(variable: &str) -> bool {
+    let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
+    prefixes.iter().any(|prefix| variable.starts_with(prefix))
+        || ["CARGO_PRIMARY_PACKAGE", "OUT_DIR"].contains(&variable)
 }
 
 /// What a program said.
@@ -260,6 +273,21 @@ mod tests {
                 .text()
                 .expect("it runs"),
             "two words"
+        );
+    }
+
+    #[test]
+    fn what_cargo_run_set_for_us_is_not_handed_on() {
+        assert!(
+            std::env::var_os("CARGO_MANIFEST_DIR").is_some(),
+            "cargo runs this test"
+        );
+        let seen = shell("printf '%s' \"$CARGO_MANIFEST_DIR$CARGO_PKG_NAME\"");
+        assert_eq!(seen.text().expect("it runs"), "");
+        assert!(
+            !is_of_cargo_run("CARGO_HOME")
+                && !is_of_cargo_run("CARGO_TARGET_DIR")
+                && !is_of_cargo_run("CARGO")
         );
     }
 

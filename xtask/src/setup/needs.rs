@@ -17,17 +17,20 @@ pub enum Purpose {
     Image,
     /// `cargo xtask demo` and `cargo xtask bench`.
     Field,
+    /// `cargo xtask fuzz`.
+    Fuzz,
     /// A tier of tests.
     Tests(Tier),
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Build,
         Self::Check,
         Self::Image,
         Self::Field,
+        Self::Fuzz,
         Self::Tests(Tier::Unit),
         Self::Tests(Tier::Service),
         Self::Tests(Tier::Vm),
@@ -101,6 +104,7 @@ pub struct Package {
 
 const BUILD: &[Purpose] = &[Purpose::Build];
 const CHECK: &[Purpose] = &[Purpose::Check];
+const FUZZ: &[Purpose] = &[Purpose::Fuzz];
 const SERVICES: &[Purpose] = &[
     Purpose::Field,
     Purpose::Tests(Tier::Service),
@@ -140,6 +144,7 @@ const fn same(name: &'static str, mib: u64, purposes: &'static [Purpose], why: &
 pub const PACKAGES: &[Package] = &[
     same("gcc", 150, BUILD, "compiles the C parts of ring and links"),
     same("libc6-dev", 20, BUILD, "headers and start files for linking"),
+    same("g++", 60, FUZZ, "compiles libFuzzer"),
     same("git", 40, CHECK, "lists the files that belong to the sources"),
     same("shellcheck", 30, CHECK, "judges shell scripts"),
     same(

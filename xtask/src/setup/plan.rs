@@ -100,6 +100,7 @@ fn list_purposes(purposes: &[Purpose]) -> String {
             Purpose::Build => "building".to_owned(),
             Purpose::Check => "checks".to_owned(),
             Purpose::Image => "the device image".to_owned(),
+            Purpose::Fuzz => "the fuzzer".to_owned(),
             Purpose::Field => "demo and benches".to_owned(),
             Purpose::Tests(tier) => format!("{tier} tests"),
         })
