@@ -159,7 +159,10 @@ pub fn text(status: &Status, now: DateTime<Utc>) -> String {
     let _ = writeln!(text, "device      {}", status.device);
     let _ = match status.pid {
         Some(pid) => writeln!(text, "agent       {} (pid {pid})", status.agent_version),
-        None => writeln!(text, "agent       not running; this is what its records say"),
+        None => writeln!(
+            text,
+            "agent       not running, so the device is not online; what follows is from its records\n            next: journalctl -b _SYSTEMD_USER_UNIT=fleet-agent.service says why it ended; systemd starts it again"
+        ),
     };
     let _ = writeln!(text, "server      {}", status.server);
     let _ = match &status.link {

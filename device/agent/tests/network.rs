@@ -276,7 +276,7 @@ async fn a_device_that_is_shut_out_says_why_and_comes_back_when_it_is_let_in() {
                 Some(LinkState::Offline { reason, .. }) => reason.to_lowercase(),
                 _ => String::new(),
             };
-            reason.contains("authorization")
+            reason.contains("refuses the key of this device (authorization violation): add the device")
         })
         .await;
         // Long enough for a client that counts equal errors to give up.
@@ -368,6 +368,66 @@ async fn a_deletion_in_a_store_restored_from_an_older_backup_takes_nothing_away(
         scene.until_running(2).await;
         assert!(scene.world.running_image(&unit()).is_some());
         assert_eq!(scene.calls("units.stop"), 0);
+    })
+    .await;
+}
+
+/// What `fleet-agent status` says is the matter with the connection.
+async fn offline_with(scene: &mut common::Scene, words: &str) {
+    scene.settings.tuning.reconnect_max = Duration::from_millis(200);
+    scene.start();
+    let runtime = scene.settings.runtime.clone();
+    let last = std::cell::RefCell::new(String::new());
+    until(words, async || {
+        let Some(shown) = status::of_running_agent(&runtime) else {
+            return false;
+        };
+        let text = status::text(&shown, chrono::DateTime::UNIX_EPOCH);
+        last.replace(text.clone());
+        text.contains("offline for") && text.contains(words)
+    })
+    .await;
+    let last = last.into_inner();
+    assert!(!last.contains("SU"), "no seed is ever shown: {last}");
+    scene.stop().await;
+}
+
+#[tokio::test]
+async fn each_reason_for_being_offline_is_one_sentence_with_its_next_step() {
+    scene(async |mut scene| {
+        let good = scene.settings.clone();
+        let url = scene.server.url();
+        let port = scene.server.port();
+        let strange = fleet_testbed::ca::Authority::new().unwrap().pem();
+        let ca = scene.settings.runtime.with_file_name("strange-ca.pem");
+        let _ = fleet_host::durable::replace(&ca, strange.as_bytes(), 0o644).unwrap();
+
+        scene.settings.identity.ca = Some(ca);
+        offline_with(&mut scene, "is not from the CA that the device was enrolled with").await;
+
+        scene.settings = good.clone();
+        scene.settings.identity.ca = Some("/nonexistent/ca.pem".into());
+        offline_with(&mut scene, "the CA in /nonexistent/ca.pem cannot be used").await;
+
+        scene.settings = good.clone();
+        scene.settings.identity.seed = fleet_agent::settings::Seed::new("SUANOTASEED");
+        offline_with(&mut scene, "nats.nk cannot be used: enrol the device again").await;
+
+        scene.settings = good.clone();
+        scene.settings.identity.enrolment.nats.url = format!("tls://nobody.invalid:{port}");
+        let words = format!("the name of nobody.invalid:{port} cannot be found");
+        offline_with(&mut scene, &words).await;
+
+        // The certificate is for 127.0.0.1, not for its neighbour; the server listens on the first alone.
+        scene.settings = good.clone();
+        scene.settings.identity.enrolment.nats.url = format!("tls://127.0.0.2:{port}");
+        let words = format!("nothing listens at 127.0.0.2:{port} (connection refused)");
+        offline_with(&mut scene, &words).await;
+
+        scene.settings = good;
+        scene.server.stop().unwrap();
+        let words = format!("nothing listens at {}", url.trim_start_matches("tls://"));
+        offline_with(&mut scene, &words).await;
     })
     .await;
 }

@@ -30,9 +30,8 @@ async fn run_another(scene: &Scene) {
 }
 
 #[tokio::test]
-async fn a_record_that_is_not_written_is_told_until_it_is_whatever_is_written_for_others() {
+async fn what_is_written_for_one_deployment_ends_no_trouble_of_another() {
     scene(async |mut scene| {
-        scene.settings.tuning.drift_check = LOOK;
         scene.world.refuse_records(&web(), true);
         scene.start();
         scene.ask_for(desired(1, IMAGE)).await;
@@ -43,18 +42,36 @@ async fn a_record_that_is_not_written_is_told_until_it_is_whatever_is_written_fo
         })
         .await;
         run_another(&scene).await;
-        let began = scene.calls("ledger.write");
-        until("tried again", async || told_again(&scene, began)).await;
-        let detail = scene.trouble("records-not-written").await.unwrap();
-        assert!(detail.contains("free space"), "{detail}");
+        // A change of health is in the store at once; it stays away for as long as this.
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let detail = scene.trouble("records-not-written").await.unwrap();
+            assert!(detail.contains("free space"), "{detail}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_record_that_the_disk_refused_is_written_without_anything_new() {
+    scene(async |mut scene| {
+        scene.settings.tuning.drift_check = LOOK;
+        scene.world.refuse_records(&web(), true);
+        scene.start();
+        // Nothing of it is installed, so that no unit gives an occasion.
+        scene.ask_for("{").await;
+        scene.until_failed("value-malformed").await;
+        let cured = &scene;
+        until("told", async || {
+            cured.trouble("records-not-written").await.is_some()
+        })
+        .await;
         assert!(
             scene.world.record(Shelf::Desired, &web()).is_none(),
             "it is refused"
         );
-
         scene.world.refuse_records(&web(), false);
-        let cured = &scene;
-        until("written without anything new", async || {
+        until("written", async || {
             Shelf::ALL
                 .iter()
                 .all(|shelf| cured.world.record(*shelf, &web()).is_some())
@@ -64,13 +81,36 @@ async fn a_record_that_is_not_written_is_told_until_it_is_whatever_is_written_fo
             cured.trouble("records-not-written").await.is_none()
         })
         .await;
-        scene.stop().await;
     })
     .await;
 }
 
-fn told_again(scene: &Scene, began: usize) -> bool {
-    scene.calls("ledger.write") >= began + 2
+#[tokio::test]
+async fn a_removal_whose_first_record_stays_is_not_undone_by_the_next_agent() {
+    scene(async |mut scene| {
+        scene.start();
+        scene.ask_for(desired(1, IMAGE)).await;
+        scene.until_running(1).await;
+        scene.world.fail_nth("ledger.remove", 1);
+        scene.take_away().await;
+        let gone = &scene;
+        until("gone", async || gone.state().await.is_none()).await;
+        assert!(scene.world.fired().contains(&"ledger.remove#1".to_owned()));
+        let state = scene.world.record(Shelf::Progress, &web());
+        assert!(state.is_some(), "with the other record alone it would come back");
+        scene.kill().await;
+        scene.server.stop().unwrap();
+        scene.start();
+        let gone = &scene;
+        until("removed", async || {
+            Shelf::ALL
+                .iter()
+                .all(|shelf| gone.world.record(*shelf, &web()).is_none())
+        })
+        .await;
+        assert_eq!(scene.world.running_image(&unit()), None);
+    })
+    .await;
 }
 
 #[tokio::test]

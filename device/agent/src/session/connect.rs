@@ -6,13 +6,17 @@ use async_nats::{Client, ConnectOptions, Event, ServerError};
 use fleet_protocol::permissions;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use super::reason;
 use crate::settings::Identity;
-use crate::words::chain;
+
+/// Longest try to connect, with the look-up of the name, which has no limit of its own.
+const TRY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A connection and what its client says about it.
 pub(super) struct Connection {
     pub(super) client: Client,
     events: UnboundedReceiver<Event>,
+    identity: Identity,
 }
 
 /// Connects once.
@@ -42,20 +46,30 @@ pub(super) async fn open(identity: &Identity) -> Result<Connection, String> {
     if let Some(ca) = &identity.ca {
         options = options.add_root_certificates(ca.clone());
     }
-    match options.connect(identity.enrolment.nats.url.as_str()).await {
-        Ok(client) => Ok(Connection { client, events }),
-        Err(error) => {
-            let mut reason = chain(&error);
+    let connecting = options.connect(identity.enrolment.nats.url.as_str());
+    match tokio::time::timeout(TRY_WITHIN, connecting).await {
+        Ok(Ok(client)) => Ok(Connection {
+            client,
+            events,
+            identity: identity.clone(),
+        }),
+        Ok(Err(error)) => {
             // The library's error can be a mere "I/O error"; what the server said came as an event.
+            let mut said = None;
             while let Ok(event) = events.try_recv() {
-                if let Some(words) = words_of(&event)
-                    && !reason.contains(&words)
-                {
-                    reason = format!("{reason}: {words}");
-                }
+                said = server_words(&event).or(said);
             }
-            Err(reason)
+            Err(reason::of_connect(identity, &error, said.as_deref()))
         }
+        Err(_) => Err(reason::of_silence(identity, TRY_WITHIN)),
+    }
+}
+
+/// What the server itself said.
+fn server_words(event: &Event) -> Option<String> {
+    match event {
+        Event::ServerError(_) => words_of(event),
+        _ => None,
     }
 }
 
@@ -72,11 +86,14 @@ fn words_of(event: &Event) -> Option<String> {
 impl Connection {
     /// Waits for the end of the connection and says why it ended.
     pub(super) async fn ended(&mut self) -> String {
-        let mut last_words = None;
+        let mut last_words: Option<String> = None;
         loop {
             match self.events.recv().await {
                 Some(Event::Disconnected | Event::Closed) | None => {
-                    return last_words.unwrap_or_else(|| "the connection was lost".to_owned());
+                    return match last_words {
+                        Some(words) => reason::of_words(&self.identity, &words),
+                        None => "the connection was lost: it is made again by itself".to_owned(),
+                    };
                 }
                 Some(event) => {
                     if let Some(words) = words_of(&event) {

@@ -8,6 +8,7 @@ mod commands;
 mod connect;
 mod link;
 mod publish;
+mod reason;
 mod watch;
 
 use std::rc::Rc;

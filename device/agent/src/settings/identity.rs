@@ -1,6 +1,7 @@
 //! Who the device is and whom it calls: `device.toml`, `nats.nk` and `ca.pem` in the identity folder.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use fleet_protocol::enrolment::Enrolment;
@@ -50,7 +51,13 @@ impl Identity {
     /// [`SettingsError`] names the file and what is wrong in it.
     pub fn read(folder: &Path) -> Result<Self, SettingsError> {
         let path = folder.join("device.toml");
-        let enrolment: Enrolment = toml::from_str(&read(&path)?).map_err(|error| malformed(&path, error))?;
+        let text = read(&path).map_err(|error| match error {
+            SettingsError::Read { path, source } if source.kind() == ErrorKind::NotFound => {
+                SettingsError::NotEnrolled { path }
+            }
+            error => error,
+        })?;
+        let enrolment: Enrolment = toml::from_str(&text).map_err(|error| malformed(&path, error))?;
         if let Some(problem) = enrolment.problems().first() {
             return Err(malformed(&path, problem));
         }
@@ -91,6 +98,24 @@ mod tests {
         assert_eq!(identity.seed.secret(), "SUAABC");
         assert_eq!(identity.ca, None);
         assert!(!format!("{identity:?}").contains("SUAABC"));
+    }
+
+    #[test]
+    fn a_device_without_an_identity_is_told_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let words = Identity::read(dir.path()).unwrap_err().to_string();
+        assert!(
+            words.contains("device.toml") && words.contains("put fleet.toml on the FAT partition"),
+            "{words}"
+        );
+    }
+
+    #[test]
+    fn a_file_beyond_all_measure_is_refused_unread() {
+        let good = "device_id = \"pi-1\"\n[nats]\nurl = \"tls://h:4222\"\n";
+        let huge = "#".repeat(fleet_protocol::enrolment::MAX_ENROLMENT_BYTES);
+        let error = Identity::read(folder(&format!("{good}{huge}"), "SUA").path()).unwrap_err();
+        assert!(matches!(error, SettingsError::Read { .. }), "{error}");
     }
 
     #[test]

@@ -5,6 +5,9 @@ mod identity;
 
 use std::path::{Path, PathBuf};
 
+use fleet_host::durable;
+use fleet_protocol::enrolment::MAX_ENROLMENT_BYTES;
+
 pub use fragment::{Fragment, Source, Tuning};
 pub use identity::{Identity, Seed};
 
@@ -38,6 +41,21 @@ pub enum SettingsError {
         #[source]
         source: std::io::Error,
     },
+    /// The device has no identity yet.
+    #[error(
+        "this device is not enrolled ({path} is not there): put fleet.toml on the FAT partition FLEETBOOT and restart the device; fleet-error.txt beside it says what was wrong with the last one",
+        path = path.display()
+    )]
+    NotEnrolled {
+        /// The file that holds who it is.
+        path: PathBuf,
+    },
+    /// The caller may not read a file.
+    #[error("only root and the user fleet may read {path}: run this as root", path = path.display())]
+    Denied {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file is not of the expected form.
     #[error("{path} is not as it should be: {problem}", path = path.display())]
     Malformed {
@@ -62,11 +80,23 @@ impl Settings {
     }
 }
 
+/// Largest file, in bytes: no larger than the enrolment that the identity comes from.
+const MAX_BYTES: u64 = MAX_ENROLMENT_BYTES as u64;
+
 fn read(path: &Path) -> Result<String, SettingsError> {
-    std::fs::read_to_string(path).map_err(|source| SettingsError::Read {
-        path: path.to_owned(),
-        source,
-    })
+    let path = path.to_owned();
+    let bytes = match durable::read_bounded(&path, MAX_BYTES) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => {
+            let source = std::io::ErrorKind::NotFound.into();
+            return Err(SettingsError::Read { path, source });
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return Err(SettingsError::Denied { path });
+        }
+        Err(source) => return Err(SettingsError::Read { path, source }),
+    };
+    String::from_utf8(bytes).map_err(|_| malformed(&path, "it is no text in UTF-8"))
 }
 
 fn malformed(path: &Path, problem: impl std::fmt::Display) -> SettingsError {
