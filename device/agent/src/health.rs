@@ -35,6 +35,13 @@ pub(crate) const VOLUMES_UNKNOWN: Trouble = Trouble {
     advice: "no volume of it is removed with it; before you delete it, save what you need of its volumes, then remove them on the device with podman volume rm",
 };
 
+impl Trouble {
+    /// The trouble as a cause.
+    pub(crate) fn cause(&self, problem: &str) -> Cause {
+        Cause::new(self.kind, format!("{problem}; {}", self.advice))
+    }
+}
+
 /// What is wrong with the device itself.
 pub(crate) struct Health {
     causes: watch::Sender<BTreeMap<String, Cause>>,
@@ -101,8 +108,7 @@ impl Health {
             0 => String::new(),
             more => format!("; and {more} more"),
         };
-        let detail = format!("{}{more}; {}", told.join("; "), trouble.advice);
-        self.wrong(Cause::new(trouble.kind, detail));
+        self.wrong(trouble.cause(&format!("{}{more}", told.join("; "))));
     }
 
     /// Sorted by kind.

@@ -16,6 +16,7 @@ use tokio::time::sleep;
 
 use crate::VERSION;
 use crate::deployment::report::report;
+use crate::health::RECORD_DAMAGED;
 use crate::images;
 use crate::orphans;
 use crate::session::LinkState;
@@ -113,7 +114,8 @@ pub async fn of_records(
 ) -> Status {
     let mut deployments = BTreeMap::new();
     let mut health = orphans_on_record(ledger, unit_files).await;
-    let mut unreadable = |error: &LedgerError| health.push(Cause::new("record-damaged", chain(error)));
+    health.extend(lost_on_record(ledger).await);
+    let mut unreadable = |error: &LedgerError| health.push(RECORD_DAMAGED.cause(&chain(error)));
     let mut names = ledger.list(Shelf::Progress).await.unwrap_or_else(|error| {
         unreadable(&error);
         Vec::new()
@@ -139,6 +141,18 @@ pub async fn of_records(
         health,
         deployments,
     }
+}
+
+/// Deployments whose record of what to run was moved aside by an agent, and that have no new one.
+async fn lost_on_record(ledger: &impl Ledger) -> Option<Cause> {
+    let on_record = ledger.list(Shelf::Desired).await.unwrap_or_default();
+    let damaged = ledger.damaged().await.unwrap_or_default().into_iter();
+    let lost: Vec<String> = damaged
+        .filter(|name| !on_record.contains(name) && *name != images::record_name())
+        .map(|name| name.to_string())
+        .collect();
+    let words = || format!("damaged and lost is what is to run of {}", lost.join(", "));
+    (!lost.is_empty()).then(|| RECORD_DAMAGED.cause(&words()))
 }
 
 /// What is wrong with the files, as the running agent would tell it.
@@ -240,6 +254,8 @@ mod tests {
         let images = r#"{"images":{"r.io/a:1":"sha256:aa"}}"#;
         let _ = durable::replace(&shelf.join("agent.json"), images.as_bytes(), 0o600).unwrap();
         let _ = durable::replace(&shelf.join("web.json"), b"{", 0o600).unwrap();
+        let aside = dir.path().join("desired/old.json.corrupt");
+        let _ = durable::replace(&aside, b"{", 0o600).unwrap();
         let status = of_records(
             &FileLedger::new(dir.path()),
             &QuadletDir::new(dir.path().join("units")),
@@ -248,11 +264,11 @@ mod tests {
         )
         .await;
         let kinds: Vec<&str> = status.health.iter().map(|cause| cause.kind.as_str()).collect();
-        assert_eq!(kinds, ["record-damaged"]);
+        assert_eq!(kinds, ["record-damaged", "record-damaged"]);
+        let details: Vec<&str> = status.health.iter().map(|cause| cause.detail.as_str()).collect();
         assert!(
-            status.health[0].detail.contains("web.json"),
-            "{:?}",
-            status.health
+            details[0].contains("what is to run of old") && details[1].contains("web.json"),
+            "{details:?}"
         );
         let bytes = |name: &str| std::fs::read_to_string(shelf.join(name)).unwrap();
         assert_eq!(
