@@ -300,11 +300,11 @@ fn no_page_breaks_its_policy_and_nothing_hostile_runs() {
         {
             browser.open(&served.page(path));
             browser.wait("return document.getElementById('link').dataset.state === 'live'");
-            // A page of a fleet without that device answers 404, which the console tells.
+            // A page of a fleet without that device answers 404, or 503 while it is recovering, which the console tells.
             let said = browser
                 .console()
                 .into_iter()
-                .filter(|line| !line.contains("status of 404"));
+                .filter(|line| !line.contains("status of 404") && !line.contains("status of 503"));
             assert_eq!(said.collect::<Vec<_>>(), Vec::<String>::new(), "{path}");
             assert_eq!(
                 browser.ask("return document.querySelectorAll('main script, main img, main iframe').length"),
@@ -346,4 +346,15 @@ fn the_filter_works_as_a_plain_form() {
         browser.ask("return [...document.querySelectorAll('tbody tr')].map((row) => row.id)"),
         json!(["device-basement-lyon-12"])
     );
+}
+
+#[test]
+fn a_page_that_is_not_known_yet_becomes_the_right_one_by_itself() {
+    let browser = browser(DESKTOP);
+    let served = serve(fabricated::recovering);
+    browser.open(&served.page("/devices/none"));
+    browser.wait("return document.getElementById('link').dataset.state === 'live'");
+    browser.wait("return document.querySelector('h1').textContent === 'Not known yet'");
+    served.fleet.change(|state| state.recovery.converged = true);
+    browser.wait("return document.querySelector('h1').textContent === 'No such device'");
 }

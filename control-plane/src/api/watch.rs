@@ -200,8 +200,8 @@ impl Watcher {
             return None;
         }
         self.state.fleet.read(|fleet| match change {
-            // Comes with the next status.
-            Change::Recovery => None,
+            // Comes with the next status, or with its deployment.
+            Change::Recovery | Change::Specification(_) => None,
             Change::Device(id) => Some(fleet.device_summary(id).map_or_else(
                 || WatchEvent::DeviceGone { id: id.to_string() },
                 |device| WatchEvent::Device {
@@ -281,6 +281,7 @@ impl WatchQuery {
         let deployment = |name: &str| self.deployment.as_deref().is_none_or(|asked| asked == name);
         match change {
             Change::Recovery => true,
+            Change::Specification(_) => false,
             Change::History(_) => !self.is_narrow(),
             Change::Device(id) => device(id.as_str()) && (self.device.is_some() || self.deployment.is_none()),
             Change::Deployment(name) => {

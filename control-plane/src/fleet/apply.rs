@@ -144,7 +144,8 @@ impl Fleet {
         }) == Taken::Changed
         {
             known.resolve();
-            changes.insert(Change::Deployment(name));
+            changes.insert(Change::Deployment(name.clone()));
+            changes.insert(Change::Specification(name));
         }
     }
 
@@ -283,6 +284,7 @@ impl Fleet {
                 deployment.slot = None;
                 deployment.resolve();
                 changes.insert(Change::Deployment(name.clone()));
+                changes.insert(Change::Specification(name.clone()));
             }
         }
     }

@@ -82,6 +82,8 @@ pub enum Change {
     Device(DeviceId),
     /// A deployment, its counts among it.
     Deployment(DeploymentName),
+    /// What is asked of a deployment. Always with [`Self::Deployment`], which alone comes with every report of every device.
+    Specification(DeploymentName),
     /// One deployment on one device.
     Pair(PairKey),
     /// An event was appended to the history.

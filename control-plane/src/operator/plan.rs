@@ -73,10 +73,12 @@ impl Dirty {
     pub fn note(&mut self, change: &Change) {
         match change {
             Change::Recovery => *self = Self::everything(),
-            Change::History(_) => {}
+            // Its devices' reports change its counts and nothing that is asked: a rollout to 10,000 devices would else look at
+            // all of them again with each report.
+            Change::History(_) | Change::Deployment(_) => {}
             _ if self.all => {}
             Change::Device(id) => drop(self.devices.insert(id.clone())),
-            Change::Deployment(name) => drop(self.deployments.insert(name.clone())),
+            Change::Specification(name) => drop(self.deployments.insert(name.clone())),
             Change::Pair(key) => drop(self.pairs.insert(key.clone())),
         }
     }

@@ -275,3 +275,13 @@ fn history_events_make_nothing_dirty() {
     dirty.note(&crate::fleet::Change::History(1));
     assert!(dirty.is_empty());
 }
+
+#[test]
+fn the_report_of_a_device_makes_nobody_look_at_the_others_again() {
+    let mut reports = Dirty::default();
+    reports.note(&crate::fleet::Change::Deployment("web".parse().unwrap()));
+    assert!(reports.is_empty(), "{reports:?}");
+    let mut asked = Dirty::default();
+    asked.note(&crate::fleet::Change::Specification("web".parse().unwrap()));
+    assert!(!asked.is_empty());
+}

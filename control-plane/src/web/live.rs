@@ -25,6 +25,8 @@ use super::{Dashboard, assets};
 
 /// Shortest time between two contents: a fleet of 10,000 changes all the time, and people cannot read faster.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Most bytes that one client is sent in a second, over time: a phone with one bar of signal follows a page of 500 rows too.
+const BYTES_PER_SECOND: u32 = 64 * 1024;
 /// Time between two signs of life.
 const TICK: Duration = Duration::from_secs(10);
 
@@ -67,6 +69,14 @@ pub(super) async fn stream(State(dashboard): State<Dashboard>, Query(query): Que
         Some((Ok::<_, Infallible>(event), feed))
     });
     Sse::new(events).into_response()
+}
+
+/// How long nothing is sent after a content of this many bytes.
+fn pause_after(bytes: usize) -> Duration {
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    PAUSE
+        .max(Duration::from_secs(1) * bytes / BYTES_PER_SECOND)
+        .min(TICK)
 }
 
 /// One client's view of one page.
@@ -120,7 +130,9 @@ impl Feed {
             if self.last.as_ref() != Some(&seen) {
                 self.last = Some(seen);
                 let body = self.page.body(self.source.as_ref(), self.source.now()).await;
-                return Some(Event::default().event("page").data(body.content()));
+                let content = body.content();
+                self.next_at = Instant::now() + pause_after(content.len());
+                return Some(Event::default().event("page").data(content));
             }
             if ticked {
                 return Some(
@@ -130,5 +142,22 @@ impl Feed {
                 );
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_page_is_sent_as_often_as_a_weak_link_carries_it() {
+        assert_eq!(pause_after(0), PAUSE);
+        assert_eq!(pause_after(20_000), PAUSE);
+        assert_eq!(pause_after(320 * 1024), Duration::from_secs(5));
+        assert_eq!(
+            pause_after(usize::MAX),
+            TICK,
+            "what is shown is never older than a sign of life"
+        );
     }
 }

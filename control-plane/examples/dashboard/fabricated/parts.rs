@@ -155,6 +155,7 @@ pub fn failed(mut pair: PairView, now: DateTime<Utc>) -> PairView {
     pair.phase = Some("Failed".to_owned());
     pair.since = Some(since);
     pair.desired_generation = Some(7);
+    pair.desired_image = Some("registry.example.com/shop/web:1.28".to_owned());
     pair.observed_generation = Some(7);
     pair.failed_tries = 3;
     pair.next_try_at = Some(now + TimeDelta::seconds(72));
