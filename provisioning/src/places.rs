@@ -3,11 +3,12 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use fleet_protocol::enrolment::{Enrolment, MAX_ENROLMENT_BYTES};
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 use nix::unistd::{User, sethostname};
 
 use crate::enrol::Identity;
@@ -102,15 +103,20 @@ impl Places for LocalPlaces {
 
     fn identity(&mut self) -> io::Result<Option<Identity>> {
         let folder = self.data().join("identity");
-        let part = |name: &str| match fs::read_to_string(folder.join(name)) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        let part = |name: &str| read_part(&folder.join(name));
+        let parts = || Ok::<_, io::Error>((part("device.toml")?, part("nats.nk")?, part("ca.pem")?));
+        let (device, seed, ca) = match parts() {
+            Ok((Some(device), Some(seed), ca)) => (device, seed, ca),
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                self.say(&format!("{error}; a fleet.toml is needed again"));
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
         };
-        let (Some(device), Some(seed)) = (part("device.toml")?, part("nats.nk")?) else {
-            return Ok(None);
-        };
-        let Ok(public) = toml::from_str::<Enrolment>(&device) else {
+        // What is derived from it is written as root: it is checked as strictly as when it was taken over.
+        let checked = toml::from_str::<Enrolment>(&device).ok();
+        let Some(public) = checked.filter(|public| public.problems().is_empty()) else {
             self.say(
                 "the stored identity (device.toml) cannot be read; a fleet.toml with it is needed again",
             );
@@ -119,7 +125,7 @@ impl Places for LocalPlaces {
         Ok(Some(Identity {
             public,
             seed: seed.trim().to_owned(),
-            ca: part("ca.pem")?,
+            ca,
         }))
     }
 
@@ -190,6 +196,33 @@ impl Places for LocalPlaces {
     fn say(&mut self, line: &str) {
         println!("fleet: {line}");
     }
+}
+
+/// A file of the identity, whose folder belongs to the agent's user: never a link, a pipe or a device, and bounded.
+fn read_part(path: &Path) -> io::Result<Option<String>> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let opened = File::options().read(true).custom_flags(flags.bits()).open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => return Err(unusable(path)),
+        Err(error) => return Err(error),
+    };
+    let facts = file.metadata()?;
+    if !facts.is_file() || facts.len() > MAX_ENROLMENT_BYTES as u64 {
+        return Err(unusable(path));
+    }
+    let mut text = String::new();
+    file.take(MAX_ENROLMENT_BYTES as u64).read_to_string(&mut text)?;
+    Ok(Some(text))
+}
+
+fn unusable(path: &Path) -> io::Error {
+    let problem = format!(
+        "the stored identity ({}) is no file of a sensible size",
+        path.display()
+    );
+    io::Error::new(io::ErrorKind::InvalidInput, problem)
 }
 
 fn absent(result: io::Result<()>) -> io::Result<()> {
@@ -297,6 +330,45 @@ mod tests {
         opened.read_to_end(&mut content).expect("what is left");
         assert_eq!(content, [0; ERROR_BYTES]);
         places.remove_error().expect("nothing to remove");
+    }
+
+    /// The identity's folder belongs to a user who may have been taken over, and this runs as root.
+    #[test]
+    fn an_identity_of_links_pipes_or_endless_files_is_none_and_nothing_hangs() {
+        use nix::sys::stat::Mode;
+        for kind in ["link", "pipe", "huge"] {
+            let Device { folder, mut places } = device();
+            places.store_identity(&identity("a")).expect("a store");
+            let path = folder.path().join("var/lib/fleet/identity/device.toml");
+            let kept = folder.path().join("kept.toml");
+            fs::rename(&path, &kept).expect("a rename");
+            match kind {
+                "link" => std::os::unix::fs::symlink(&kept, &path).expect("a link"),
+                "pipe" => nix::unistd::mkfifo(&path, Mode::S_IRWXU).expect("a pipe"),
+                _ => {
+                    let file = File::create(&path).expect("a file");
+                    file.set_len(1 << 40).expect("a hole");
+                }
+            }
+            assert_eq!(places.identity().expect(kind), None, "{kind}");
+            let new = identity("a");
+            places.store_identity(&new).expect("a new one heals it");
+            assert_eq!(places.identity().expect(kind), Some(new), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_stored_identity_cannot_write_lines_of_its_own_into_the_systems_files() {
+        let Device { folder, mut places } = device();
+        places.store_identity(&identity("a")).expect("a store");
+        let path = folder.path().join("var/lib/fleet/identity/device.toml");
+        let text = fs::read_to_string(&path).expect("text");
+        assert!(places.identity().expect("a read").is_some());
+        let bad = text.replace("10.0.2.100:5000", "a\\\"\\n[[registry]]\\nlocation = \\\"b");
+        assert!(bad != text, "{text}");
+        let mut file = File::create(&path).expect("the file");
+        file.write_all(bad.as_bytes()).expect("a write");
+        assert!(places.identity().expect("a read").is_none());
     }
 
     #[test]
