@@ -172,6 +172,7 @@ pub const PACKAGES: &[Package] = &[
         SERVICE,
         "a private bus for tests that speak D-Bus",
     ),
+    same("procps", 3, SERVICE, "`kill`, for tests that end a program"),
     same("mmdebstrap", 5, IMAGE, "makes the device's root file system"),
     same(
         "debian-archive-keyring",
