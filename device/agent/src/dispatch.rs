@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::deployment::record::{Record, Seen, Value, judge};
+use crate::deployment::record::{Record, Seen, Value, fingerprint, judge};
 use crate::deployment::task::{Input, Task};
 use crate::health::RECORD_DAMAGED;
 use crate::images;
@@ -54,6 +54,8 @@ pub(crate) enum News {
 struct Handle {
     inbox: UnboundedSender<Input>,
     seen: Option<Seen>,
+    /// Fingerprint of the value seen there, once this process saw it.
+    value: Option<[u8; 32]>,
     /// The record of what was asked for is lost, and nothing was asked for since.
     lost: bool,
 }
@@ -171,7 +173,15 @@ impl<H: Host + 'static> Dispatcher<H> {
             Ok(task) => {
                 self.shared.outbox.expect(name);
                 self.tasks.spawn_local(task.run());
-                self.handles.insert(name.clone(), Handle { inbox, seen, lost });
+                self.handles.insert(
+                    name.clone(),
+                    Handle {
+                        inbox,
+                        seen,
+                        value: None,
+                        lost,
+                    },
+                );
             }
             Err(error) => self.unreadable(name.as_str(), &error.to_string()),
         }
@@ -277,10 +287,11 @@ impl<H: Host + 'static> Dispatcher<H> {
     }
 
     fn value(&mut self, name: &DeploymentName, seen: Seen, bytes: &[u8]) {
+        let print = fingerprint(bytes);
         if self
             .handles
             .get(name)
-            .is_some_and(|h| !h.inbox.is_closed() && h.seen.as_ref() == Some(&seen))
+            .is_some_and(|h| !h.inbox.is_closed() && h.seen.as_ref() == Some(&seen) && h.value == Some(print))
         {
             return;
         }
@@ -309,6 +320,7 @@ impl<H: Host + 'static> Dispatcher<H> {
                 self.shared.health.right_for(&RECORD_DAMAGED, name.as_str());
             }
             handle.seen = Some(seen.clone());
+            handle.value = Some(print);
             let _ = handle.inbox.send(Input::Desired(seen, value));
         }
     }

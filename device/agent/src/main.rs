@@ -92,7 +92,7 @@ fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         .folder
         .parent()
         .context("the identity folder has no parent")?;
-    let device = Device::new(&Places::under(data), &environment);
+    let device = Device::new(&Places::under(data), &environment).with_pull_stall(settings.tuning.pull_stall);
     let faults = Faults::of_this_process(settings.runtime.clone())?;
     tracing::info!(
         "fleet-agent {VERSION} on {}",

@@ -433,3 +433,50 @@ async fn a_record_that_a_full_disk_refused_is_written_once_there_is_room() {
     })
     .await;
 }
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+/// The value lands on the sequence of one that the agent saw before, in what calls itself the same store.
+#[tokio::test]
+async fn a_value_written_after_the_store_was_restored_from_a_backup_is_taken_up() {
+    for restarted in [false, true] {
+        scene(async |mut scene| {
+            scene.settings.tuning.reconnect_max = std::time::Duration::from_millis(100);
+            scene.ask_for(desired(1, IMAGE)).await;
+            let backup = tempfile::tempdir().unwrap();
+            scene.server.stop().unwrap();
+            copy(scene.server.store(), backup.path());
+            scene.server.start_again().unwrap();
+            scene.reconnect().await;
+            scene.start();
+            scene.ask_for(desired(2, IMAGE)).await;
+            scene.until_running(2).await;
+            if restarted {
+                scene.stop().await;
+            }
+            scene.server.stop().unwrap();
+            std::fs::remove_dir_all(scene.server.store()).unwrap();
+            copy(backup.path(), scene.server.store());
+            scene.server.start_again().unwrap();
+            scene.reconnect().await;
+            // At the next number, so that the agent can only meet the new value.
+            scene.ask_for(desired(3, NEXT_IMAGE)).await;
+            if restarted {
+                scene.start();
+            }
+            let state = scene.until_running(3).await;
+            assert_eq!(state.running.unwrap().image, NEXT_IMAGE, "restarted: {restarted}");
+        })
+        .await;
+    }
+}

@@ -1,6 +1,7 @@
 //! All traits in one type parameter, so that the agent is generic over one thing.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::exec::Environment;
 use crate::{
@@ -104,6 +105,13 @@ impl Device {
             clock: SystemClock,
             supervisor: SystemdSupervisor,
         }
+    }
+
+    /// Sets how long a pull may neither say a word nor receive a byte.
+    #[must_use]
+    pub fn with_pull_stall(mut self, patience: Duration) -> Self {
+        self.images = self.images.with_stall(patience);
+        self
     }
 }
 

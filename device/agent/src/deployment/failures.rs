@@ -34,7 +34,13 @@ pub(super) fn of_pull(image: &str, error: &ImageError) -> Failure {
         ImageErrorKind::Timeout => "check the device's network",
         ImageErrorKind::Podman => "look at the agent's log on the device",
     };
-    let detail = format!("{image} could not be pulled: {}; {advice}", chain(error));
+    // Its kind is told beside it.
+    let words = chain(error);
+    let words = words
+        .strip_prefix(error.kind())
+        .and_then(|rest| rest.strip_prefix(": "))
+        .unwrap_or(&words);
+    let detail = format!("{image} could not be pulled: {words}; {advice}");
     failure(error.kind(), detail, retry(error.is_transient()))
 }
 
@@ -132,3 +138,22 @@ pub(super) fn of_drift(file: &str, gone: bool) -> Failure {
 
 /// How long to wait for a job beyond systemd's own time limit.
 pub(super) const GRACE: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_detail_of_a_failed_pull_does_not_repeat_its_kind() {
+        let error = ImageError::Podman {
+            kind: ImageErrorKind::NotFound,
+            detail: "manifest unknown".to_owned(),
+        };
+        let failure = of_pull("r.io/a:1", &error);
+        assert_eq!(failure.kind, "image-not-found");
+        assert_eq!(
+            failure.detail,
+            "r.io/a:1 could not be pulled: manifest unknown; push it, or correct the name"
+        );
+    }
+}

@@ -89,6 +89,30 @@ impl Record {
         record
     }
 
+    /// Whether it was made of this very value, seen there. A store that was restored from a backup gives a sequence that
+    /// was seen before to another value, so the place alone says nothing.
+    pub(crate) fn is_of(&self, seen: &Seen, value: &Value) -> bool {
+        let same = match (&self.latest, value) {
+            (
+                Latest::Usable { generation, spec },
+                Value::Usable {
+                    generation: of,
+                    score,
+                },
+            ) => generation == of && *spec == hash(score),
+            (
+                Latest::Rejected { generation, failure },
+                Value::Rejected {
+                    generation: of,
+                    failure: why,
+                },
+            ) => generation == of && failure == why,
+            (Latest::Usable { .. }, Value::Rejected { .. })
+            | (Latest::Rejected { .. }, Value::Usable { .. }) => false,
+        };
+        same && self.seen == *seen
+    }
+
     /// Drops scores that nothing refers to any more; whether any was dropped.
     pub(crate) fn tidy(&mut self, state: &State) -> bool {
         let before = self.scores.len();
@@ -176,6 +200,14 @@ fn generation_of(bytes: &[u8], error: &DecodeError) -> Option<u64> {
             .ok()
             .map(|only| only.generation),
     }
+}
+
+/// Hash of the bytes of a key.
+pub(crate) fn fingerprint(bytes: &[u8]) -> [u8; 32] {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    let mut print = [0; 32];
+    print.copy_from_slice(digest.as_ref());
+    print
 }
 
 /// Hash of a score's canonical bytes: equal hash, equal unit.

@@ -219,7 +219,10 @@ impl<H: Host + 'static> Task<H> {
 
     /// The value goes to disk before anything is done about it, so that a power cut loses nothing.
     async fn desired(&mut self, seen: Seen, value: Value) {
-        if self.record.as_ref().is_some_and(|record| record.seen == seen)
+        if self
+            .record
+            .as_ref()
+            .is_some_and(|record| record.is_of(&seen, &value))
             && !matches!(self.state.unit, Unit::Removing { .. })
         {
             return;

@@ -23,6 +23,8 @@ pub struct Fragment {
     pub reconnect_max_seconds: Option<u64>,
     /// Minutes that an image stays after the last change of a deployment, though nothing uses it.
     pub keep_images_minutes: Option<u64>,
+    /// Minutes in which a pull neither says a word nor receives a byte before it is ended and tried again.
+    pub pull_stall_minutes: Option<u64>,
 }
 
 /// Where a value comes from.
@@ -47,6 +49,8 @@ pub struct Tuning {
     pub reconnect_max: Duration,
     /// See [`Fragment::keep_images_minutes`].
     pub keep_images: Duration,
+    /// See [`Fragment::pull_stall_minutes`].
+    pub pull_stall: Duration,
     /// Where each value comes from, by its name in a fragment.
     pub sources: BTreeMap<&'static str, Source>,
 }
@@ -59,17 +63,19 @@ impl Default for Tuning {
             drift_check: Duration::from_mins(10),
             reconnect_max: Duration::from_secs(60),
             keep_images: Duration::from_mins(60),
+            pull_stall: Duration::from_mins(15),
             sources: NAMES.iter().map(|name| (*name, Source::Default)).collect(),
         }
     }
 }
 
-const NAMES: [&str; 5] = [
+const NAMES: [&str; 6] = [
     "log_level",
     "pulls_at_once",
     "drift_check_minutes",
     "reconnect_max_seconds",
     "keep_images_minutes",
+    "pull_stall_minutes",
 ];
 
 impl Tuning {
@@ -116,12 +122,16 @@ impl Tuning {
             self.keep_images = Duration::from_mins(minutes);
             set("keep_images_minutes");
         }
+        if let Some(minutes) = within("pull_stall_minutes", fragment.pull_stall_minutes, 1, 720)? {
+            self.pull_stall = Duration::from_mins(minutes);
+            set("pull_stall_minutes");
+        }
         Ok(())
     }
 
     /// Each value with its name in a fragment.
     #[must_use]
-    pub fn values(&self) -> [(&'static str, String); 5] {
+    pub fn values(&self) -> [(&'static str, String); 6] {
         [
             ("log_level", self.log_level.to_string().to_lowercase()),
             ("pulls_at_once", self.pulls_at_once.to_string()),
@@ -134,6 +144,7 @@ impl Tuning {
                 "keep_images_minutes",
                 (self.keep_images.as_secs() / 60).to_string(),
             ),
+            ("pull_stall_minutes", (self.pull_stall.as_secs() / 60).to_string()),
         ]
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fleet_protocol::score::ImageRef;
 use fleet_protocol::state::PullProgress;
+use tokio::time::Instant;
 
 use super::progress::Progress;
 use super::{ImageError, Images, Pulled};
@@ -16,6 +17,11 @@ use crate::names::Digest;
 
 /// Longest pull: 2 GiB over a line of 0.5 Mbit/s. A shorter patience is the caller's: it drops the future.
 const PULL_WITHIN: Duration = Duration::from_secs(12 * 3600);
+/// Longest time in which a pull neither says a word nor receives a byte. The last layer is unpacked without either, which on a
+/// slow card takes minutes.
+const STALL: Duration = Duration::from_mins(15);
+/// Longest pause between two looks at what a pull received.
+const LOOK_EACH: Duration = Duration::from_secs(30);
 /// Longest time for a question to the local storage; a card that is busy is slow.
 const ASK_WITHIN: Duration = Duration::from_secs(60);
 /// Free space without which no pull begins, so that the agent's own records still have room.
@@ -27,6 +33,7 @@ pub struct PodmanImages {
     environment: Environment,
     data: PathBuf,
     reserve: u64,
+    stall: Duration,
     /// The staging folder was made by this process.
     staged: Cell<bool>,
 }
@@ -39,6 +46,7 @@ impl PodmanImages {
             environment,
             data: data.into(),
             reserve: RESERVE,
+            stall: STALL,
             staged: Cell::new(false),
         }
     }
@@ -48,6 +56,32 @@ impl PodmanImages {
     pub fn with_reserve(mut self, bytes: u64) -> Self {
         self.reserve = bytes;
         self
+    }
+
+    /// Sets how long a pull may neither say a word nor receive a byte before it is ended.
+    #[must_use]
+    pub fn with_stall(mut self, patience: Duration) -> Self {
+        self.stall = patience;
+        self
+    }
+
+    /// Ready once a pull is stalled: `heard` is when it last spoke. What it receives grows in the staging folder, which
+    /// pulls share: one that moves keeps another from being called stalled.
+    async fn stalled(&self, heard: &Cell<Instant>) {
+        let each = (self.stall / 4).min(LOOK_EACH);
+        let mut received = 0;
+        while heard.get().elapsed() < self.stall {
+            tokio::time::sleep(each).await;
+            let dir = self.environment.staging();
+            // A folder that cannot be read tells nothing: the words have to do.
+            let now = durable::blocking(move || Ok(size_of(&dir)))
+                .await
+                .unwrap_or(received);
+            if now != received {
+                received = now;
+                heard.set(Instant::now());
+            }
+        }
     }
 
     fn check_room(&self) -> Result<(), ImageError> {
@@ -91,6 +125,19 @@ impl PodmanImages {
     }
 }
 
+/// Bytes in the files below a folder; what vanishes meanwhile has none.
+fn size_of(dir: &std::path::Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return 0;
+    };
+    let sizes = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => size_of(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
 /// An image's id without the `sha256:` that only some of podman's commands print.
 fn bare_id(line: &str) -> String {
     line.trim().trim_start_matches("sha256:").to_owned()
@@ -122,16 +169,24 @@ impl Images for PodmanImages {
         self.check_room()?;
         self.stage().await?;
         let mut state = Progress::default();
+        let heard = Cell::new(Instant::now());
         let mut line = |line: &str| {
+            heard.set(Instant::now());
             if let Some(now) = state.line(line) {
                 progress(now);
             }
         };
         // One repetition by podman itself: longer waits are the caller's, who can show them.
         let args = ["pull", "--retry=1", image.as_str()];
-        run_watched(&self.environment, Tool::Podman, &args, PULL_WITHIN, &mut line)
-            .await
-            .map_err(|error| ImageError::of(&error))?;
+        let pulling = run_watched(&self.environment, Tool::Podman, &args, PULL_WITHIN, &mut line);
+        // Dropping the pull kills it with all its processes.
+        tokio::select! {
+            pulled = pulling => pulled.map_err(|error| ImageError::of(&error))?,
+            () = self.stalled(&heard) => return Err(ImageError::Podman {
+                kind: super::ImageErrorKind::RegistryUnreachable,
+                detail: format!("nothing came for {} s, and the pull was ended", self.stall.as_secs()),
+            }),
+        };
         self.settle().await?;
         match self.present(image).await? {
             Some(digest) => Ok(Pulled { digest }),
@@ -244,6 +299,48 @@ mod tests {
         assert!(leave());
         images.pull(&web(), &mut |_| ()).await.unwrap_err();
         assert!(stray.exists());
+    }
+
+    #[tokio::test]
+    async fn a_pull_that_a_silent_registry_holds_is_killed_and_can_be_tried_again() {
+        let script = r#"echo 'Trying to pull 10.0.2.100:5000/web:1...' >&2; echo $$ > "$TMPDIR/../pid"; exec sleep 600"#;
+        let (dir, images) = images(script);
+        let error = images
+            .with_stall(Duration::from_millis(600))
+            .pull(&web(), &mut |_| ())
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.kind(), error.is_transient()),
+            ("registry-unreachable", true)
+        );
+        let pid = std::fs::read_to_string(dir.path().join("home/.cache/pid")).unwrap();
+        let ended = || {
+            // Until it is reaped, a killed process is a zombie.
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+            stat.map_or(true, |stat| stat.contains(") Z "))
+        };
+        let began = Instant::now();
+        while !ended() {
+            assert!(began.elapsed() < Duration::from_secs(10), "{pid} lives");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The control of the test above: podman tells the beginning of a layer only, and a slow line is not a silent one.
+    #[tokio::test]
+    async fn a_pull_that_receives_slowly_and_says_nothing_is_left_alone() {
+        let script = format!(
+            "case \"$1\" in
+             pull) for i in 1 2 3 4 5 6; do sleep 0.3; echo $i >> \"$TMPDIR/layer\"; done;;
+             *) echo '{SHA}';; esac"
+        );
+        let (_dir, images) = images(&script);
+        let pulled = images
+            .with_stall(Duration::from_millis(1000))
+            .pull(&web(), &mut |_| ())
+            .await;
+        assert_eq!(pulled.unwrap().digest.as_str(), SHA);
     }
 
     #[tokio::test]
