@@ -262,7 +262,7 @@ impl<H: Host> Place<H> {
             self.shared.images.missing(&self.shared.host, &of.image).await;
         }
         Fact::StartFailed {
-            failure: failures::of_units(error, &words),
+            failure: failures::of_start(error, score.restart, &words),
             image_missing,
         }
     }

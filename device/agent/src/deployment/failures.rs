@@ -63,6 +63,34 @@ pub(super) fn of_units(error: &UnitsError, last_words: &[String]) -> Failure {
     failure(error.kind(), detail, retry(soon))
 }
 
+/// A start that did not end with a container that is up. One that came as far as to end by itself is judged by its restart
+/// policy, as a later end is: to run it again and again is what `never` forbids.
+pub(super) fn of_start(error: &UnitsError, policy: RestartPolicy, last_words: &[String]) -> Failure {
+    match error {
+        UnitsError::JobFailed { facts, .. }
+            if policy != RestartPolicy::Always && !error.is_transient() && ended_by_itself(facts) =>
+        {
+            of_stop(facts, policy, last_words)
+        }
+        _ => of_units(error, last_words),
+    }
+}
+
+/// The container ran and ended, by an exit or a signal. Not one that systemd gave up on, nor podman's own failures: 125 is
+/// podman's, 126 and 127 say that the command in the container could not be run (podman-run(1)).
+fn ended_by_itself(facts: &UnitFacts) -> bool {
+    let by_podman = facts.exec_main_code == 1 && matches!(facts.exec_main_status, 125..=127);
+    let results = [
+        "success",
+        "exit-code",
+        "protocol",
+        "signal",
+        "core-dump",
+        "oom-kill",
+    ];
+    !by_podman && facts.is_down() && facts.exec_main_code != 0 && results.contains(&facts.result.as_str())
+}
+
 pub(super) fn of_removal(error: &LeftoversError) -> Failure {
     failure("removal-failed", chain(error), Retry::Soon)
 }
@@ -142,6 +170,51 @@ pub(super) const GRACE: Duration = Duration::from_secs(15);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn ended(result: &str, code: i32, status: i32) -> UnitsError {
+        UnitsError::JobFailed {
+            unit: fleet_host::UnitName::of(&"web".parse().unwrap()).unwrap(),
+            job_result: Some("failed".to_owned()),
+            facts: Box::new(UnitFacts {
+                load_state: fleet_host::LoadState::Loaded,
+                active_state: fleet_host::ActiveState::Failed,
+                sub_state: "failed".to_owned(),
+                result: result.to_owned(),
+                invocation_id: None,
+                n_restarts: 0,
+                exec_main_code: code,
+                exec_main_status: status,
+                state_change_monotonic: Duration::ZERO,
+                condition_result: true,
+                job_pending: false,
+            }),
+        }
+    }
+
+    #[test]
+    fn a_container_that_ends_during_its_start_is_run_again_only_if_its_policy_says_so() {
+        let retry = |error: UnitsError, policy| of_start(&error, policy, &[]).retry;
+        let failed = || ended("exit-code", 1, 3);
+        assert_eq!(retry(failed(), RestartPolicy::Never), Retry::Never);
+        assert_eq!(retry(failed(), RestartPolicy::OnFailure), Retry::Soon);
+        assert_eq!(retry(failed(), RestartPolicy::Always), Retry::Soon);
+        assert_eq!(retry(ended("oom-kill", 2, 9), RestartPolicy::Never), Retry::Never);
+        let well = || ended("success", 1, 0);
+        assert_eq!(retry(well(), RestartPolicy::Never), Retry::Never);
+        assert_eq!(retry(well(), RestartPolicy::OnFailure), Retry::Never);
+        assert_eq!(retry(well(), RestartPolicy::Always), Retry::Soon);
+    }
+
+    #[test]
+    fn what_kept_a_container_from_running_at_all_is_tried_again_under_any_policy() {
+        for status in 125..=127 {
+            let failure = of_start(&ended("exit-code", 1, status), RestartPolicy::Never, &[]);
+            assert_eq!(failure.retry, Retry::Soon, "{status}");
+        }
+        for error in [ended("timeout", 2, 15), ended("resources", 0, 0)] {
+            assert_eq!(of_start(&error, RestartPolicy::Never, &[]).retry, Retry::Soon);
+        }
+    }
 
     #[test]
     fn the_detail_of_a_failed_pull_does_not_repeat_its_kind() {
