@@ -78,10 +78,13 @@ fn meant_for_us(headers: &HeaderMap) -> Result<(), ApiError> {
             .and_then(|value: &HeaderValue| value.to_str().ok())
     };
     let host_is_ours = text(header::HOST).is_none_or(is_loopback);
-    let origin = text(header::ORIGIN)
-        .and_then(|origin| origin.split_once("://"))
-        .map(|(_, host)| host);
-    if host_is_ours && origin.is_none_or(is_loopback) {
+    // An origin without a host, such as `null`, is none of ours.
+    let origin_is_ours = text(header::ORIGIN).is_none_or(|origin| {
+        origin
+            .split_once("://")
+            .is_some_and(|(_, host)| is_loopback(host))
+    });
+    if host_is_ours && origin_is_ours {
         return Ok(());
     }
     Err(ApiError::new(

@@ -70,7 +70,12 @@ async fn self_answer(rig: &Rig, request: Request<Body>) -> (StatusCode, String) 
 #[tokio::test]
 async fn a_request_that_another_site_caused_is_refused() {
     let rig = rig().await;
-    for (name, value) in [("host", "evil.example"), ("origin", "https://evil.example")] {
+    for (name, value) in [
+        ("host", "evil.example"),
+        ("origin", "https://evil.example"),
+        // A sandboxed frame, or a file.
+        ("origin", "null"),
+    ] {
         let request = Request::get("/api/v0/status")
             .header(name, value)
             .body(Body::empty())
