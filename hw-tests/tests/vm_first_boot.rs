@@ -1,7 +1,7 @@
 //! First boot on the real image: the disk grows, `fleet.toml` becomes the identity, and whatever goes wrong can be mended with a
 //! card reader.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fleet_hw_tests::rig::quote;
@@ -9,8 +9,8 @@ use fleet_hw_tests::{DeviceImage, QemuRig, QemuSettings, Rig};
 use fleet_testbed::ca::Authority;
 use fleet_testbed::nats::UserKey;
 
-const BOOT: Duration = Duration::from_secs(180);
-const COMMAND: Duration = Duration::from_secs(60);
+const BOOT: Duration = Duration::from_secs(300);
+const COMMAND: Duration = Duration::from_secs(90);
 /// First boot is over, well or badly.
 const SETTLED: &str = "systemctl show -P ActiveState fleet-first-boot.service | grep -qxE 'active|failed'";
 const IDENTITY: &str = "/var/lib/fleet/identity";
@@ -40,7 +40,9 @@ fn device(name: &str, fleet_toml: &str) -> Result<QemuRig> {
 
 /// The device is who it should be, and nobody else on the device or with the card can read its secret.
 fn require_enrolled(rig: &mut QemuRig, device: &str, enrolment: &Enrolment) -> Result<()> {
+    let start = Instant::now();
     rig.run_until_ok(SETTLED, BOOT)?;
+    eprintln!("first boot settled after {:.1?}", start.elapsed());
     ensure!(rig.run_ok("systemctl is-active fleet-first-boot.service", COMMAND)? == "active");
     ensure!(rig.run_ok(&format!("cat {IDENTITY}/nats.nk"), COMMAND)? == enrolment.seed);
     let modes = rig.run_ok(&format!("stat -L -c '%a %U %n' {IDENTITY} {IDENTITY}/*"), COMMAND)?;
@@ -69,10 +71,12 @@ fn require_enrolled(rig: &mut QemuRig, device: &str, enrolment: &Enrolment) -> R
         "sync; echo 3 >/proc/sys/vm/drop_caches; grep -a -q -F {} /dev/vda1",
         quote(&enrolment.seed)
     );
+    let start = Instant::now();
     ensure!(
         rig.run(&search, BOOT)?.status == 1,
         "the secret can still be read from the card's sectors"
     );
+    eprintln!("the card's sectors searched in {:.1?}", start.elapsed());
     Ok(())
 }
 
@@ -97,7 +101,9 @@ fn the_first_boot_grows_the_disk_and_takes_the_identity_over() -> Result<()> {
     ensure!(data.parse::<u32>()? > 2500, "data has {data} MiB");
 
     let before = rig.boot_id(COMMAND)?;
+    let start = Instant::now();
     rig.power_off(BOOT)?;
+    eprintln!("powered off in {:.1?}", start.elapsed());
     rig.power_on()?;
     require_enrolled(&mut rig, "basement-lyon-7", &enrolment)?;
     ensure!(rig.boot_id(COMMAND)? != before);
@@ -120,7 +126,9 @@ fn a_bad_file_says_where_it_is_wrong_and_is_mended_with_a_card_reader() -> Resul
     let console = rig.wait_for_console("fleet.toml", COMMAND)?;
     eprintln!("on the console: {console}");
 
+    let start = Instant::now();
     rig.power_off(BOOT)?;
+    eprintln!("powered off in {:.1?}", start.elapsed());
     let reason = rig
         .read_boot_file("fleet-error.txt")?
         .context("the reason is on the card")?;

@@ -148,9 +148,14 @@ impl Site {
 
     /// The enrolled device with its agent up, frozen; made once for each image.
     pub fn prepared(&self) -> Result<PreparedDevice, SiteError> {
+        Self::prepared_with(&self.keys)
+    }
+
+    /// As [`Site::prepared`], for suites that need no services.
+    pub fn prepared_with(keys: &SiteKeys) -> Result<PreparedDevice, SiteError> {
         let image = DeviceImage::find().map_err(SiteError::Keys)?;
         let preparation = Preparation {
-            fleet_toml: Some(Self::fleet_toml(&self.keys)?),
+            fleet_toml: Some(Self::fleet_toml(keys)?),
             ready_when: AGENT_RUNS.to_owned(),
             deadline: FIRST_BOOT,
             hardware: Hardware::default(),
