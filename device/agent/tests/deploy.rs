@@ -104,6 +104,26 @@ async fn between_files_and_start_of_a_new_unit_systemd_is_asked_nothing() {
 }
 
 #[tokio::test]
+async fn a_version_that_is_being_stopped_is_upgrading_and_what_follows_is_starting() {
+    scene(async |mut scene| {
+        scene.ask_for(desired(1, IMAGE)).await;
+        scene.start();
+        scene.until_running(1).await;
+        scene.world.behaves(&web(), fleet_host::fakes::Behaviour::Hangs);
+        scene.ask_for(desired(2, NEXT_IMAGE)).await;
+        let state = scene
+            .until_state("starting", |state| {
+                state.phase == Phase::Starting && state.observed_generation == 2
+            })
+            .await;
+        assert_eq!(state.running, None);
+        let phases: Vec<&Phase> = state.marks.iter().rev().take(2).map(|mark| &mark.phase).collect();
+        assert_eq!(phases, [&Phase::Starting, &Phase::Upgrading]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_image_that_somebody_removed_is_pulled_again() {
     scene(async |mut scene| {
         scene.start();

@@ -13,6 +13,7 @@ use std::time::Duration;
 use common::{IMAGE, NEXT_IMAGE, Scene, desired, scene, unit, until, web};
 use fleet_agent::fault::Faults;
 use fleet_host::Shelf;
+use fleet_host::fakes::Behaviour;
 use tokio::sync::Notify;
 
 fn hold(at: &str) -> (Faults, Rc<Notify>) {
@@ -66,10 +67,13 @@ async fn killed_at_each_stage_of_a_change_the_new_version_runs_in_the_end() {
                 scene.until_running(1).await;
                 scene.stop().await;
                 let digest = scene.world.registry_holds(NEXT_IMAGE, 2);
+                // The old run is down and the new one not yet up for long enough that it is seen.
+                scene.world.behaves(&web(), Behaviour::Hangs);
                 kill_at(&mut scene, &point, async |scene| {
                     scene.ask_for(desired(2, NEXT_IMAGE)).await;
                 })
                 .await;
+                scene.world.behaves(&web(), Behaviour::Runs);
                 let state = scene.until_running(2).await;
                 assert_eq!(
                     state.running.unwrap().digest.unwrap(),

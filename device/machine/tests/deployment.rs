@@ -89,6 +89,9 @@ fn the_old_version_is_not_touched_before_the_new_image_is_there() {
     assert_eq!(state.stage(), Stage::Replacing);
     let (state, effects) = take(&state, installed(true, Some("i1")));
     assert!(matches!(effects.as_slice(), [Effect::Start(Start { replaces: Some(old), .. })] if old == "i1"));
+    assert_eq!(state.stage(), Stage::Replacing, "the old run is being stopped");
+    let (state, effects) = take(&state, Fact::Observed(Observation::Activating));
+    assert_eq!((state.stage(), effects), (Stage::Starting, vec![]));
     assert_eq!(state.running, None);
 }
 

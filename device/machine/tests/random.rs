@@ -76,7 +76,11 @@ fn check(state: &State) -> Result<(), TestCaseError> {
         matches!(state.unit, Unit::Starting { .. }),
     );
     prop_assert!(!up || state.running.is_some());
-    prop_assert!(!starting || state.running.is_none());
+    let replacing = matches!(
+        state.stage(),
+        Stage::Replacing | Stage::Queued | Stage::Pulling | Stage::PullFailed | Stage::Rejected
+    );
+    prop_assert!(!starting || state.running.is_none() || replacing);
     let gone = matches!(state.goal, Goal::Nothing);
     let going = matches!(state.unit, Unit::None | Unit::Removing { .. });
     prop_assert!(!gone || going, "taken away, and still held: {state:?}");

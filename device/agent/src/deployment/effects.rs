@@ -309,6 +309,14 @@ impl<H: Host> Place<H> {
             .map(Fact::Observed)
     }
 
+    /// Whether a run that is being replaced is over. Reads only; `None` while it is not, or nobody can tell.
+    pub(super) async fn glance(self, old: String) -> Option<Fact> {
+        let facts = self.units().facts(&self.unit).await.ok()?;
+        let same = facts.invocation_id.as_ref().is_some_and(|id| id.as_str() == old);
+        let ending = same && !facts.is_down();
+        (!ending).then_some(Fact::Observed(Observation::Activating))
+    }
+
     async fn drift(&self, of: &Installed, score: &PodmanV0Score) -> Result<Option<Failure>, UnitFilesError> {
         let Ok(rendered) = self.render(of, score) else {
             return Ok(None);

@@ -46,11 +46,14 @@ pub(crate) struct Task<H> {
     news: (UnboundedSender<Fact>, UnboundedReceiver<Fact>),
     pull: Option<Work>,
     work: Option<Work>,
+    /// A look beside a start that replaces a run: whether that run is down yet.
+    glance: Option<Work>,
     goal_timer: Option<Instant>,
     unit_timer: Option<Instant>,
     /// Hash of the specification whose files this process had systemd load.
     loaded: Option<String>,
     look_again: bool,
+    glance_due: bool,
     /// What could not be written is written with the next step.
     unsaved: Unsaved,
 }
@@ -89,6 +92,8 @@ impl<H: Host + 'static> Task<H> {
             news: unbounded_channel(),
             pull: None,
             work: None,
+            glance: None,
+            glance_due: false,
             goal_timer: None,
             unit_timer: None,
             loaded: None,
@@ -123,6 +128,7 @@ impl<H: Host + 'static> Task<H> {
             Some(fact) = self.news.1.recv() => Wake::Fact(Some(fact)),
             fact = slot(&mut self.pull) => Wake::Fact(fact),
             fact = slot(&mut self.work) => Wake::Fact(fact),
+            fact = slot(&mut self.glance) => Wake::Fact(fact),
             input = self.inbox.recv() => Wake::Input(input),
             () = alarm(goal) => {
                 self.goal_timer = None;
@@ -210,6 +216,7 @@ impl<H: Host + 'static> Task<H> {
         match input {
             Input::Look => {
                 self.look_again = true;
+                self.glance_due = true;
                 self.save_rest().await;
             }
             Input::Deleted => self.take(Fact::Gone).await,
@@ -276,6 +283,10 @@ impl<H: Host + 'static> Task<H> {
             Err(illegal) => return tracing::debug!("{}: {illegal}", self.place.name),
         };
         let before = std::mem::replace(&mut self.state, next);
+        if self.replaced().is_none() {
+            // What it would say is of a start that is over.
+            self.glance = None;
+        }
         self.announce(&before);
         if before != self.state {
             self.publish();
@@ -428,8 +439,28 @@ impl<H: Host + 'static> Task<H> {
         }
     }
 
+    /// The run that the start under way replaces and that was not yet seen to be down.
+    fn replaced(&self) -> Option<&str> {
+        match (&self.state.unit, &self.state.running) {
+            (Unit::Starting { .. }, Some(old)) => Some(&old.run.invocation),
+            _ => None,
+        }
+    }
+
+    fn glance_if_due(&mut self) {
+        if !self.glance_due || self.glance.is_some() {
+            return;
+        }
+        self.glance_due = false;
+        if let Some(old) = self.replaced() {
+            let (place, old) = (self.place.clone(), old.to_owned());
+            self.glance = Some(Box::pin(place.glance(old)));
+        }
+    }
+
     /// Looks at the unit once nothing else is being done to it: work that is under way sees for itself.
     fn look_if_due(&mut self) {
+        self.glance_if_due();
         if !self.look_again || self.work.is_some() {
             return;
         }

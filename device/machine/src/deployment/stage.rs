@@ -20,7 +20,7 @@ pub enum Stage {
     PullFailed,
     /// It cannot be run by this agent.
     Rejected,
-    /// Its files replace those of a version that runs.
+    /// Its files replace those of a version that runs, or that version is being stopped.
     Replacing,
     /// Its files are being written; nothing of it runs.
     Installing,
@@ -95,7 +95,7 @@ impl State {
     fn unit_stage(&self) -> Stage {
         match &self.unit {
             Unit::None => Stage::Absent,
-            Unit::Installing { .. } if self.running.is_some() => Stage::Replacing,
+            Unit::Installing { .. } | Unit::Starting { .. } if self.running.is_some() => Stage::Replacing,
             Unit::Installing { .. } => Stage::Installing,
             Unit::InstallFailed { .. } => Stage::InstallFailed,
             Unit::Starting { .. } => Stage::Starting,

@@ -22,7 +22,11 @@ impl Turn {
     }
 
     fn start(&mut self, of: Installed, replaces: Option<String>) {
-        self.state.running = None;
+        // What is being replaced runs until it is seen to be down.
+        let replaced = |run: &Run| replaces.as_ref() == Some(&run.invocation);
+        if !self.state.running.as_ref().is_some_and(|old| replaced(&old.run)) {
+            self.state.running = None;
+        }
         self.ask(Effect::Start(Start {
             of: of.clone(),
             replaces: replaces.clone(),
@@ -107,6 +111,7 @@ impl Turn {
             return false;
         };
         let of = of.clone();
+        self.state.running = None;
         if image_missing && matches!(self.state.goal, Goal::Met) {
             return match of.optimistic {
                 true => self.fetch_missing(of, failure),
@@ -196,11 +201,12 @@ impl Turn {
             Unit::Up { of } => {
                 let replaces = self.state.running.as_ref().map(|r| r.run.invocation.clone());
                 let of = of.clone();
+                self.state.running = None;
                 self.start(of, replaces);
             }
+            Unit::Starting { .. } => self.state.running = None,
             Unit::Installing { .. }
             | Unit::InstallFailed { .. }
-            | Unit::Starting { .. }
             | Unit::Down { .. }
             | Unit::Removing { .. } => {}
         }
@@ -218,9 +224,11 @@ impl Turn {
                 }
                 self.down(of, failure);
             }
-            Unit::Installing { .. } | Unit::InstallFailed { .. } => self.state.running = None,
+            Unit::Installing { .. } | Unit::InstallFailed { .. } | Unit::Starting { .. } => {
+                self.state.running = None;
+            }
             Unit::Down { back, .. } => *back = None,
-            Unit::Starting { .. } | Unit::Removing { .. } => {}
+            Unit::Removing { .. } => {}
         }
         true
     }
