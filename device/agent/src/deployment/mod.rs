@@ -4,4 +4,5 @@ mod effects;
 mod failures;
 pub(crate) mod record;
 pub mod report;
+mod slots;
 pub(crate) mod task;

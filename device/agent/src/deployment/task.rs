@@ -3,8 +3,6 @@
 //! Each `select!` arm is cancel-safe: channels and timers lose nothing when they are not chosen, and the two
 //! slots keep their futures. Dropping the task drops pull and work where they stand; both are idempotent.
 
-use std::future::pending;
-use std::pin::Pin;
 use std::rc::Rc;
 
 use fleet_host::{Host, Ledger, NameError, Shelf, UnitName};
@@ -14,12 +12,13 @@ use fleet_machine::deployment::{
 use fleet_protocol::event::FleetEvent;
 use fleet_protocol::{DeploymentName, PROTOCOL_VERSION, PodmanV0Score, wire};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::effects::Place;
 use super::failures::failure;
 use super::record::{Latest, Record, Seen, Value};
 use super::report::{self, report};
+use super::slots::{Work, alarm, slot};
 use crate::fault::begun;
 use crate::random;
 use crate::shared::Shared;
@@ -34,8 +33,6 @@ pub(crate) enum Input {
     /// Its unit may have changed.
     Look,
 }
-
-type Work = Pin<Box<dyn Future<Output = Option<Fact>>>>;
 
 /// The task of one deployment.
 pub(crate) struct Task<H> {
@@ -495,19 +492,4 @@ fn lost() -> Failure {
         "the device lost the specification of what it was to run: apply the deployment again",
         fleet_machine::deployment::Retry::Never,
     )
-}
-
-/// The outcome of a slot's work; an empty slot has none.
-async fn slot(slot: &mut Option<Work>) -> Option<Fact> {
-    let Some(work) = slot else { return pending().await };
-    let fact = work.await;
-    *slot = None;
-    fact
-}
-
-async fn alarm(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => pending().await,
-    }
 }
