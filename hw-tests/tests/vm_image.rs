@@ -6,7 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use fleet_hw_tests::image_difference::{of_images, of_tars};
+use fleet_hw_tests::image_difference::of_images;
+#[cfg(feature = "matrix")]
+use fleet_hw_tests::image_difference::of_tars;
 use fleet_image::{BuildRequest, Plain, Profile, build, default_cache_dir};
 use fleet_testbed::files::write_atomically;
 use tempfile::TempDir;

@@ -159,13 +159,13 @@ fn deployment(view: &DeploymentView, now: DateTime<Utc>, terminal: &Terminal) ->
     let unwell: Vec<&PairView> = view
         .devices
         .iter()
-        .filter(|pair| pair.state != PairState::Running)
+        .filter(|pair| !matches!(pair.state, PairState::Running | PairState::Finished))
         .collect();
     if unwell.is_empty() {
-        let rest = if summary.pairs.total == 0 {
-            "On no device."
-        } else {
-            "Every container runs."
+        let rest = match (summary.pairs.total, summary.pairs.finished) {
+            (0, _) => "On no device.",
+            (_, 0) => "Every container runs.",
+            _ => "Every container runs or is done.",
         };
         let _ = writeln!(text, "\n{rest}");
         return text;
@@ -175,7 +175,7 @@ fn deployment(view: &DeploymentView, now: DateTime<Utc>, terminal: &Terminal) ->
         let _ = writeln!(text, "\n  {}", heading(&pair.device, pair, now, terminal));
         chain(&mut text, pair, now, terminal);
     }
-    let more = (summary.pairs.total - summary.pairs.running).saturating_sub(CHAINS as u64);
+    let more = (summary.pairs.total - summary.pairs.well()).saturating_sub(CHAINS as u64);
     if more > 0 {
         let _ = writeln!(text, "\n  and {more} more: fleetctl get pairs {}", summary.name);
     }

@@ -282,7 +282,7 @@ fn deployment_cells(deployment: &DeploymentSummary, now: DateTime<Utc>, wide: bo
     };
     let mut cells = vec![
         plain(name),
-        plain(format!("{}/{}", deployment.pairs.running, deployment.pairs.total)),
+        plain(format!("{}/{}", deployment.pairs.well(), deployment.pairs.total)),
         containers,
         plain(deployment.generation.to_string()),
         age(Some(deployment.changed_at), now),

@@ -77,18 +77,18 @@ pub(super) fn run(args: &RolloutArgs, context: &mut Context<'_>) -> Result<(), C
     }
 }
 
-/// Whether every pair of this generation runs, by the counts of all devices. `away` counts those that wait on a device that is
+/// Whether every pair of this generation runs or is done, by the counts of all devices. `away` counts those that wait on a device that is
 /// not there; it is asked only when that decides.
 fn stand(view: &DeploymentView, away: impl FnOnce() -> Result<u64, CtlError>) -> Result<Stand, CtlError> {
     let counts = &view.summary.pairs;
     // Right after `apply`, pairs may still be those of the generation before.
     let taken_up = view.summary.behind == 0;
-    if taken_up && counts.total > 0 && counts.total == counts.running && counts.total == view.summary.selected
+    if taken_up && counts.total > 0 && counts.total == counts.well() && counts.total == view.summary.selected
     {
         return Ok(Stand::Done);
     }
     let bad = counts.failed + counts.stuck + counts.unreadable;
-    let still = counts.running + bad + counts.waiting == counts.total;
+    let still = counts.well() + bad + counts.waiting == counts.total;
     if taken_up && bad > 0 && still && (counts.waiting == 0 || away()? == counts.waiting) {
         Ok(Stand::Over)
     } else {

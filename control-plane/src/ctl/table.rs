@@ -73,7 +73,7 @@ pub(super) fn pair_tone(state: PairState) -> Tone {
         | PairState::Upgrading
         | PairState::Starting
         | PairState::Removing => Tone::Busy,
-        PairState::Running => Tone::Good,
+        PairState::Running | PairState::Finished => Tone::Good,
     }
 }
 

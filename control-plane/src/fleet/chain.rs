@@ -117,7 +117,7 @@ impl About<'_> {
         }
         let report = slot.read()?;
         let state = match self.state {
-            PairState::Running => LinkState::Done,
+            PairState::Running | PairState::Finished => LinkState::Done,
             PairState::Failed | PairState::Stuck | PairState::Unknown | PairState::Unreadable => {
                 LinkState::Blocked
             }
@@ -191,6 +191,7 @@ fn phase_text(report: &DeploymentState) -> String {
             Some(running) => format!("running as {}", running.unit),
             None => "running".to_owned(),
         },
+        Phase::Finished => "ended well; its restart policy asks for no other run".to_owned(),
         Phase::Failed if report.failed_tries > 1 => format!("failed {} times", report.failed_tries),
         Phase::Failed => "failed".to_owned(),
         Phase::Removing => "being removed".to_owned(),
@@ -215,7 +216,7 @@ pub(super) fn next_action(
 ) -> Option<String> {
     let again = reported.and_then(|state| state.next_try_at).is_some();
     let text = match (state, device_state) {
-        (PairState::Running, DeviceState::Online) => return None,
+        (PairState::Running | PairState::Finished, DeviceState::Online) => return None,
         (PairState::Failed, _) if again => {
             "the agent tries again by itself; if the specification is wrong, correct it and apply it again"
                 .to_owned()

@@ -46,6 +46,7 @@ impl Pair {
     pub(super) fn is_open(&self) -> bool {
         let at_rest = [
             PairState::Running,
+            PairState::Finished,
             PairState::Unreadable,
             PairState::Unknown,
             PairState::Failed,
@@ -81,6 +82,7 @@ fn of_phase(phase: &Phase) -> PairState {
         Phase::Upgrading => PairState::Upgrading,
         Phase::Starting => PairState::Starting,
         Phase::Running => PairState::Running,
+        Phase::Finished => PairState::Finished,
         Phase::Failed => PairState::Failed,
         Phase::Removing => PairState::Removing,
         Phase::Unknown(_) => PairState::Unknown,

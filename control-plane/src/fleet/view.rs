@@ -84,6 +84,8 @@ words! {
         Removing,
         /// Proved itself.
         Running,
+        /// Ended well; its restart policy asks for no other run.
+        Finished,
     }
 }
 
@@ -249,6 +251,9 @@ pub struct PairCounts {
     pub starting: u64,
     pub removing: u64,
     pub running: u64,
+    // Absent in answers of an older operator.
+    #[serde(default)]
+    pub finished: u64,
 }
 
 impl PairCounts {
@@ -257,6 +262,12 @@ impl PairCounts {
     pub fn of(&self, state: PairState) -> u64 {
         let mut copy = *self;
         *copy.slot(state)
+    }
+
+    /// Those that are as they ought to be: they run, or are done.
+    #[must_use]
+    pub fn well(&self) -> u64 {
+        self.running + self.finished
     }
 
     /// One more in this state.
@@ -284,6 +295,7 @@ impl PairCounts {
             PairState::Starting => &mut self.starting,
             PairState::Removing => &mut self.removing,
             PairState::Running => &mut self.running,
+            PairState::Finished => &mut self.finished,
         }
     }
 }

@@ -64,7 +64,7 @@ impl Script {
                 self.state.next_try_at = None;
                 self.enter(Phase::Starting, now);
             }
-            Phase::Running | Phase::Removing | Phase::Unknown(_) => return None,
+            Phase::Running | Phase::Finished | Phase::Removing | Phase::Unknown(_) => return None,
         }
         match self.state.phase {
             Phase::Running => None,

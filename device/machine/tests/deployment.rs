@@ -42,7 +42,7 @@ fn take(state: &State, fact: Fact) -> (State, Vec<Effect>) {
 #[test]
 fn every_stage_takes_every_fact_or_says_that_it_is_illegal() {
     let names: Vec<&str> = common::alphabet().iter().map(Fact::name).collect();
-    assert_eq!(names.len(), 28);
+    assert_eq!(names.len(), 30);
     let table: Vec<(Stage, String)> = one_of_each_stage()
         .into_iter()
         .map(|(stage, state)| {
@@ -57,20 +57,21 @@ fn every_stage_takes_every_fact_or_says_that_it_is_illegal() {
         })
         .collect();
     // desired×4 rejected gone | began progress pulled pull-failed×2 | installed×3 install-failed |
-    // started start-failed×2 | active activating stopped×2 drifted | retry×2 removed remove-failed resumed
+    // started finished start-failed×2 | active activating stopped×2 finished drifted | retry×2 removed remove-failed resumed
     let expected = [
-        (Stage::Absent, "......xxxxxxxxxxxxxxxxx..xx."),
-        (Stage::Queued, ".......x...xxxxxxxxxxxx..xx."),
-        (Stage::Pulling, "...........xxxxxxxxxxxx..xx."),
-        (Stage::PullFailed, "......xxxxxxxxxxxxxxxxx..xx."),
-        (Stage::Rejected, "......xxxxxxxxxxxxxxxxx..xx."),
-        (Stage::Replacing, "......xxxxx....xxx.......xx."),
-        (Stage::Installing, "......xxxxx....xxx.......xx."),
-        (Stage::InstallFailed, "......xxxxxxxxxxxx.......xx."),
-        (Stage::Starting, "......xxxxxxxxx..........xx."),
-        (Stage::Running, "......xxxxxxxxxxxx.......xx."),
-        (Stage::Down, "......xxxxxxxxxxxx.......xx."),
-        (Stage::Removing, "......xxxxxxxxxxxx.........."),
+        (Stage::Absent, "......xxxxxxxxxxxxxxxxxxx..xx."),
+        (Stage::Queued, ".......x...xxxxxxxxxxxxxx..xx."),
+        (Stage::Pulling, "...........xxxxxxxxxxxxxx..xx."),
+        (Stage::PullFailed, "......xxxxxxxxxxxxxxxxxxx..xx."),
+        (Stage::Rejected, "......xxxxxxxxxxxxxxxxxxx..xx."),
+        (Stage::Replacing, "......xxxxx....xxxx........xx."),
+        (Stage::Installing, "......xxxxx....xxxx........xx."),
+        (Stage::InstallFailed, "......xxxxxxxxxxxxx........xx."),
+        (Stage::Starting, "......xxxxxxxxx............xx."),
+        (Stage::Running, "......xxxxxxxxxxxxx........xx."),
+        (Stage::Finished, "......xxxxxxxxxxxxx........xx."),
+        (Stage::Down, "......xxxxxxxxxxxxx........xx."),
+        (Stage::Removing, "......xxxxxxxxxxxxx..........."),
     ];
     for ((stage, row), (_, wanted)) in table.iter().zip(expected) {
         assert_eq!(row, wanted, "{stage}");
@@ -255,16 +256,54 @@ fn a_container_that_crashes_again_and_again_is_down_until_it_settles() {
 
 #[test]
 fn a_container_that_is_done_is_not_started_again() {
-    let done = failure("container-finished", Retry::Never);
-    let (state, effects) = take(&running(), Fact::Observed(Observation::Stopped(done)));
-    assert_eq!((state.stage(), effects), (Stage::Down, vec![]));
-    let (state, effects) = take(&state, Fact::RetryDue(Timer::Unit));
-    assert_eq!((state.stage(), effects), (Stage::Down, vec![]));
-    let (_, effects) = take(&state, Fact::Resumed);
-    assert_eq!(effects, vec![]);
-    // A person who applies it again wants it started.
-    let (_, effects) = take(&state, Fact::Desired(target(2, "a", false)));
+    let finished = || Fact::Observed(Observation::Finished);
+    let (state, effects) = take(&running(), finished());
+    assert_eq!((state.stage(), effects), (Stage::Finished, vec![]));
+    assert_eq!((state.running.as_ref(), state.failure()), (None, None));
+    for fact in [
+        Fact::RetryDue(Timer::Unit),
+        Fact::Observed(Observation::Activating),
+        finished(),
+        // The same specification under a new generation, as when its selector changed.
+        Fact::Desired(target(2, "a", false)),
+    ] {
+        let (state, effects) = take(&state, fact.clone());
+        assert_eq!((state.stage(), effects), (Stage::Finished, vec![]), "{fact:?}");
+    }
+    // Another specification is another thing to do.
+    let (_, effects) = take(&state, Fact::Desired(target(3, "b", true)));
     assert!(matches!(effects.as_slice(), [Effect::Install(_)]));
+}
+
+#[test]
+fn a_file_of_a_container_that_is_done_is_put_right_and_nothing_is_started() {
+    let (state, _) = take(&running(), Fact::Observed(Observation::Finished));
+    let (state, effects) = take(&state, Fact::Drifted(failure("unit-file-changed", Retry::Soon)));
+    assert!(matches!(effects.as_slice(), [Effect::Install(_)]));
+    // Nor after a restart of the agent in the midst of it.
+    let (state, effects) = take(&state, Fact::Resumed);
+    assert!(matches!(effects.as_slice(), [Effect::Install(_)]));
+    let installed = Fact::Installed {
+        changed: true,
+        active: None,
+    };
+    let (state, effects) = take(&state, installed);
+    assert_eq!((state.stage(), effects), (Stage::Finished, vec![]));
+}
+
+#[test]
+fn a_container_that_is_done_before_its_start_is_over_is_finished_and_the_next_boot_runs_it_again() {
+    let (starting, _) = take(
+        &after([Fact::Desired(target(1, "a", true))]),
+        Fact::Installed {
+            changed: true,
+            active: None,
+        },
+    );
+    let (state, effects) = take(&starting, Fact::Finished);
+    assert_eq!((state.stage(), effects), (Stage::Finished, vec![]));
+    let (state, effects) = take(&state, Fact::Observed(Observation::Active(run("i9", 9))));
+    assert_eq!((state.stage(), effects), (Stage::Running, vec![]));
 }
 
 #[test]
@@ -290,7 +329,7 @@ fn each_stage_resumes_with_the_effect_that_moves_it_on() {
             Stage::PullFailed => matches!(effects.as_slice(), [Effect::RetryAfter(Timer::Goal, _)]),
             Stage::Replacing | Stage::Installing => matches!(effects.as_slice(), [Effect::Install(_)]),
             Stage::Starting => matches!(effects.as_slice(), [Effect::Start(_)]),
-            Stage::Running => matches!(effects.as_slice(), [Effect::Verify(_)]),
+            Stage::Running | Stage::Finished => matches!(effects.as_slice(), [Effect::Verify(_)]),
             Stage::InstallFailed | Stage::Down => {
                 matches!(effects.as_slice(), [Effect::RetryAfter(Timer::Unit, _)])
             }

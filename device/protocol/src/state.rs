@@ -20,6 +20,8 @@ wire_words! {
         Starting = "Starting",
         /// The container proved itself: its start job succeeded and, with a health check, it is healthy.
         Running = "Running",
+        /// The container did its work and ended well; its restart policy asks for no other run.
+        Finished = "Finished",
         /// Not running, and the cause says why and what to do. Retries, if any, are in `next_try_at`.
         Failed = "Failed",
         /// The deployment was taken away; its units, containers and volumes are being removed.

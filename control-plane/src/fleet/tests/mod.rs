@@ -11,7 +11,7 @@ use fleet_protocol::{Cause, Phase};
 use proptest::prelude::*;
 
 use super::apply::Changes;
-use super::view::{AttentionKind, DeviceState, LinkKind, PairCounts, PairState};
+use super::view::{AttentionKind, DeviceState, LinkKind, LinkState, PairCounts, PairState};
 use super::{Change, Fleet};
 use crate::api::types::{EventQuery, ListQuery, PairQuery};
 use crate::fixture::{

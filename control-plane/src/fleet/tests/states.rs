@@ -15,6 +15,31 @@ fn an_all_green_fleet_is_a_calm_page() {
 }
 
 #[test]
+fn a_container_that_did_its_work_is_calm_at_rest_and_needs_nobody() {
+    let mut events = running_pair();
+    let done = state(3, Phase::Finished, None);
+    events.push(entry(BucketId::Reported, "pi-1.web", 2, Some(done)));
+    let mut fleet = fleet_of(&events);
+    assert_eq!(pair_state(&fleet), PairState::Finished);
+    // However long ago that was.
+    fleet.tick(noon() + TimeDelta::days(1), &mut Changes::default());
+    assert_eq!(pair_state(&fleet), PairState::Finished);
+    let (status, key) = (fleet.status(), fleet.pairs().next().expect("a pair").0.clone());
+    assert!(status.attention.is_empty(), "{:?}", status.attention);
+    assert_eq!(
+        (status.pairs.running, status.pairs.finished, status.pairs.well()),
+        (0, 1, 1)
+    );
+    let links = fleet.pair_view(&key).expect("it is visible").chain;
+    let phase = links
+        .iter()
+        .find(|link| link.kind == LinkKind::Phase)
+        .expect("a phase");
+    assert_eq!(phase.state, LinkState::Done);
+    assert!(phase.text.contains("ended well"), "{}", phase.text);
+}
+
+#[test]
 fn until_every_bucket_is_read_it_says_which_are_missing() {
     let mut fleet = Fleet::default();
     apply(&mut fleet, &[connected(1)]);

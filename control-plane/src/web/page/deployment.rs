@@ -118,6 +118,12 @@ fn sentence(counts: &PairCounts) -> String {
     match (counts.total, bad) {
         (0, _) => "On no device.".to_owned(),
         (total, 0) if total == counts.running => format!("Running on {}.", plural(total, "device")),
+        (total, 0) if total == counts.finished => format!("Finished on {}.", plural(total, "device")),
+        (total, 0) if total == counts.well() => format!(
+            "Running on {}, finished on {}.",
+            plural(counts.running, "device"),
+            number(counts.finished)
+        ),
         (total, 0) => format!(
             "Running on {} of {}; the others are on their way.",
             number(counts.running),

@@ -90,14 +90,22 @@ fn summary(view: &FleetView) -> String {
         0 if !is_whole(&view.recovery) => "Nothing of what is known so far needs a person.".to_owned(),
         0 if view.devices.total == 0 => "No device yet.".to_owned(),
         0 => format!(
-            "Nothing needs a person. {} of {} online, {} of {} running.",
+            "Nothing needs a person. {} of {} online, {} of {} running{}.",
             number(view.devices.online),
             plural(view.devices.total, "device"),
             number(view.pairs.running),
-            plural(view.pairs.total, "container")
+            plural(view.pairs.total, "container"),
+            finished(view.pairs.finished)
         ),
         1 => "1 thing needs a person.".to_owned(),
         n => format!("{n} things need a person."),
+    }
+}
+
+fn finished(count: u64) -> String {
+    match count {
+        0 => String::new(),
+        count => format!(", {} finished", number(count)),
     }
 }
 

@@ -18,6 +18,7 @@ pub(super) enum Icon {
     Start,
     Minus,
     Check,
+    Flag,
     Offline,
     Ring,
     Chevron,
@@ -73,6 +74,7 @@ impl Icon {
             Self::Start => (CIRCLE, "M6.4 5.2l4.2 2.8-4.2 2.8z"),
             Self::Minus => (CIRCLE, "M5 8h6"),
             Self::Check => (CIRCLE, "M5.2 8.2l2 2 3.7-4.2"),
+            Self::Flag => ("", "M4 14.2V2.2h8.4l-2 3 2 3H4"),
             Self::Offline => (
                 "",
                 "M1.8 6q6.2-5 12.4 0M4.2 8.8q3.8-3 7.6 0M8 12.4v.4M2.2 14L13.8 2.4",
@@ -106,6 +108,7 @@ pub(super) fn of_pair(state: PairState) -> (Icon, Tone) {
         PairState::Starting => (Icon::Start, Tone::Busy),
         PairState::Removing => (Icon::Minus, Tone::Busy),
         PairState::Running => (Icon::Check, Tone::Good),
+        PairState::Finished => (Icon::Flag, Tone::Good),
     }
 }
 

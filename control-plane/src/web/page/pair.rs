@@ -48,7 +48,7 @@ pub(in crate::web) fn pair(view: &PairView, now: DateTime<Utc>) -> Body {
 }
 
 fn settled(view: &PairView) -> bool {
-    view.state == PairState::Running
+    matches!(view.state, PairState::Running | PairState::Finished)
 }
 
 fn word(kind: LinkKind) -> &'static str {

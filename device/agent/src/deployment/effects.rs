@@ -251,6 +251,9 @@ impl<H: Host> Place<H> {
     }
 
     async fn start_failed(&self, of: &Installed, score: &PodmanV0Score, error: &UnitsError) -> Fact {
+        if failures::start_ended_well(error, score.restart) {
+            return Fact::Finished;
+        }
         let words = match error {
             UnitsError::JobFailed { facts, .. } => self.last_words(facts).await,
             _ => Vec::new(),
@@ -330,6 +333,10 @@ impl<H: Host> Place<H> {
     async fn observe(&self, facts: &UnitFacts, policy: RestartPolicy, was_up: bool) -> Option<Observation> {
         if let Some(run) = self.active_run(facts) {
             return Some(Observation::Active(run));
+        }
+        // Of a unit that was not up, only a run of it counts: one that never ran looks as if it had ended well.
+        if failures::ended_well(facts, policy) && (was_up || failures::ran_well(facts)) {
+            return Some(Observation::Finished);
         }
         if facts.is_restarting() || facts.is_down() {
             let words = match was_up && facts.result != "success" {

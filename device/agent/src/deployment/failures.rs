@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fleet_host::{
-    ImageError, ImageErrorKind, LeftoversError, Remains, UnitFacts, UnitFilesError, UnitsError,
+    ActiveState, ImageError, ImageErrorKind, LeftoversError, Remains, UnitFacts, UnitFilesError, UnitsError,
 };
 use fleet_machine::deployment::{Failure, Retry};
 use fleet_protocol::score::RestartPolicy;
@@ -61,6 +61,29 @@ pub(super) fn of_units(error: &UnitsError, last_words: &[String]) -> Failure {
     // A container that fails to start may well start later: its needs come and go.
     let soon = error.is_transient() || matches!(error, UnitsError::JobFailed { .. });
     failure(error.kind(), detail, retry(soon))
+}
+
+/// A unit at rest that asks for no other run. systemd forgets a unit that ended well, exit status and all, as soon as nothing
+/// refers to it; one that failed it keeps.
+pub(super) fn ended_well(facts: &UnitFacts, policy: RestartPolicy) -> bool {
+    policy != RestartPolicy::Always
+        && facts.active_state == ActiveState::Inactive
+        && facts.result == "success"
+}
+
+/// Its container ran to its end, as far as systemd remembers.
+pub(super) fn ran_well(facts: &UnitFacts) -> bool {
+    (facts.exec_main_code, facts.exec_main_status) == (1, 0)
+}
+
+/// A start whose container was done before anybody could see it up.
+pub(super) fn start_ended_well(error: &UnitsError, policy: RestartPolicy) -> bool {
+    match error {
+        UnitsError::JobFailed {
+            facts, job_result, ..
+        } => ended_well(facts, policy) && (job_result.as_deref() == Some("done") || ran_well(facts)),
+        _ => false,
+    }
 }
 
 /// A start that did not end with a container that is up. One that came as far as to end by itself is judged by its restart
@@ -128,22 +151,17 @@ pub(super) fn of_stop(facts: &UnitFacts, policy: RestartPolicy, last_words: &[St
     }
     let well = facts.result == "success";
     match policy {
-        RestartPolicy::Never | RestartPolicy::OnFailure if well => failure(
-            "container-finished",
-            format!("the container {how}, and its restart policy does not ask for another run"),
-            Retry::Never,
-        ),
-        RestartPolicy::Never => failure(
+        RestartPolicy::Never if !well => failure(
             "container-failed",
             format!("the container {how}, and its restart policy does not ask for another run{words}"),
             Retry::Never,
         ),
-        RestartPolicy::Always | RestartPolicy::OnFailure if well => failure(
+        _ if well => failure(
             "unit-stopped",
             "the unit was stopped on the device, though it is to run; it is started again",
             Retry::Soon,
         ),
-        RestartPolicy::Always | RestartPolicy::OnFailure => failure(
+        _ => failure(
             "container-exited",
             format!("the container {how}{words}"),
             Retry::Soon,
@@ -199,10 +217,29 @@ mod tests {
         assert_eq!(retry(failed(), RestartPolicy::OnFailure), Retry::Soon);
         assert_eq!(retry(failed(), RestartPolicy::Always), Retry::Soon);
         assert_eq!(retry(ended("oom-kill", 2, 9), RestartPolicy::Never), Retry::Never);
-        let well = || ended("success", 1, 0);
-        assert_eq!(retry(well(), RestartPolicy::Never), Retry::Never);
-        assert_eq!(retry(well(), RestartPolicy::OnFailure), Retry::Never);
-        assert_eq!(retry(well(), RestartPolicy::Always), Retry::Soon);
+    }
+
+    #[test]
+    fn a_container_that_is_done_is_told_from_one_that_failed_and_from_one_that_never_ran() {
+        let start = |code, job: &str, policy| {
+            let UnitsError::JobFailed { unit, mut facts, .. } = ended("success", code, 0) else {
+                unreachable!("made so");
+            };
+            facts.active_state = ActiveState::Inactive;
+            let error = UnitsError::JobFailed {
+                unit,
+                job_result: Some(job.to_owned()),
+                facts,
+            };
+            start_ended_well(&error, policy)
+        };
+        assert!(start(1, "done", RestartPolicy::Never));
+        assert!(start(1, "done", RestartPolicy::OnFailure));
+        assert!(!start(1, "done", RestartPolicy::Always));
+        // Forgotten by systemd, which keeps what failed.
+        assert!(start(0, "done", RestartPolicy::Never));
+        assert!(!start(0, "canceled", RestartPolicy::Never));
+        assert!(!start_ended_well(&ended("exit-code", 1, 3), RestartPolicy::Never));
     }
 
     #[test]

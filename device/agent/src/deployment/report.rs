@@ -15,6 +15,7 @@ pub fn phase(stage: Stage) -> Option<Phase> {
         Stage::Replacing => Some(Phase::Upgrading),
         Stage::Installing | Stage::Starting => Some(Phase::Starting),
         Stage::Running => Some(Phase::Running),
+        Stage::Finished => Some(Phase::Finished),
         Stage::PullFailed | Stage::Rejected | Stage::InstallFailed | Stage::Down => Some(Phase::Failed),
         Stage::Removing => Some(Phase::Removing),
     }

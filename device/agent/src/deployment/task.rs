@@ -430,7 +430,7 @@ impl<H: Host + 'static> Task<H> {
     }
 
     fn look(&mut self, of: Installed) {
-        let was_up = matches!(self.state.unit, Unit::Up { .. });
+        let was_up = matches!(self.state.unit, Unit::Up { .. } | Unit::Finished { .. });
         if let Some(score) = self.score(&of.spec) {
             self.work = Some(Box::pin(self.place.clone().look(of, score, was_up)));
         }

@@ -42,7 +42,7 @@ impl UserUnits {
             _ if !facts.condition_result => Err(UnitsError::Skipped(unit.clone())),
             _ => Err(UnitsError::JobFailed {
                 unit: unit.clone(),
-                job_result: Some("failed".to_owned()),
+                job_result: Some(if facts.is_down() { "done" } else { "failed" }.to_owned()),
                 facts: Box::new(facts),
             }),
         }
@@ -193,6 +193,8 @@ impl State {
                 self.containers.insert(container);
                 self.make_volumes(unit);
             }
+            // Done, and forgotten at once, exit status and all: systemd keeps only what failed or is referred to.
+            Behaviour::Exits { status: 0, .. } if !self.starts_for_ever(unit) => {}
             Behaviour::Exits { status, lines } => {
                 fail(&mut facts, status);
                 self.logs.insert(run, lines);
@@ -208,6 +210,12 @@ impl State {
             }
         }
         self.units.insert(unit.clone(), facts);
+    }
+
+    fn starts_for_ever(&self, unit: &UnitName) -> bool {
+        self.loaded
+            .get(unit)
+            .is_some_and(|text| text.lines().any(|line| line == "Restart=always"))
     }
 
     pub(super) fn halt(&mut self, unit: &UnitName) {

@@ -52,6 +52,8 @@ pub enum Fact {
     InstallFailed(Failure),
     /// [`Effect::Start`] ended well: the start job succeeded.
     Started(Run),
+    /// [`Effect::Start`] ended, and so did the container, well: its restart policy asks for no other run.
+    Finished,
     /// [`Effect::Start`] failed.
     StartFailed {
         /// Why.
@@ -88,9 +90,11 @@ impl Fact {
             Self::Installed { .. } => "installed",
             Self::InstallFailed(_) => "install-failed",
             Self::Started(_) => "started",
+            Self::Finished => "finished",
             Self::StartFailed { .. } => "start-failed",
             Self::Observed(Observation::Active(_)) => "observed-active",
             Self::Observed(Observation::Activating) => "observed-activating",
+            Self::Observed(Observation::Finished) => "observed-finished",
             Self::Observed(Observation::Stopped(_)) => "observed-stopped",
             Self::Drifted(_) => "drifted",
             Self::RetryDue(_) => "retry-due",
@@ -108,6 +112,8 @@ pub enum Observation {
     Active(Run),
     /// A start job of it runs.
     Activating,
+    /// It ended well, and its restart policy asks for no other run.
+    Finished,
     /// It does not run, even if systemd means to start it again.
     Stopped(Failure),
 }

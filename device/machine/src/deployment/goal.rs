@@ -116,6 +116,7 @@ impl Turn {
             | Unit::InstallFailed { .. }
             | Unit::Starting { .. }
             | Unit::Up { .. }
+            | Unit::Finished { .. }
             | Unit::Down { .. } => self.remove(),
         }
         true
@@ -169,6 +170,7 @@ impl Turn {
             | Unit::InstallFailed { .. }
             | Unit::Starting { .. }
             | Unit::Up { .. }
+            | Unit::Finished { .. }
             | Unit::Down { .. }
             | Unit::Removing { .. } => Keep::None,
         }

@@ -70,6 +70,7 @@ pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Illegal
         Fact::Installed { changed, active } => turn.installed(changed, active),
         Fact::InstallFailed(failure) => turn.install_failed(failure),
         Fact::Started(run) => turn.started(run),
+        Fact::Finished => turn.finished(),
         Fact::StartFailed {
             failure,
             image_missing,

@@ -30,6 +30,8 @@ pub enum Stage {
     Starting,
     /// It proved itself.
     Running,
+    /// It ended well, and its restart policy asks for no other run.
+    Finished,
     /// It did not start, or it ended.
     Down,
     /// It is being removed.
@@ -38,7 +40,7 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order in which a deployment meets them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Absent,
         Self::Queued,
         Self::Pulling,
@@ -49,6 +51,7 @@ impl Stage {
         Self::InstallFailed,
         Self::Starting,
         Self::Running,
+        Self::Finished,
         Self::Down,
         Self::Removing,
     ];
@@ -67,6 +70,7 @@ impl Stage {
             Self::InstallFailed => "InstallFailed",
             Self::Starting => "Starting",
             Self::Running => "Running",
+            Self::Finished => "Finished",
             Self::Down => "Down",
             Self::Removing => "Removing",
         }
@@ -100,6 +104,7 @@ impl State {
             Unit::InstallFailed { .. } => Stage::InstallFailed,
             Unit::Starting { .. } => Stage::Starting,
             Unit::Up { .. } => Stage::Running,
+            Unit::Finished { .. } => Stage::Finished,
             Unit::Down { .. } => Stage::Down,
             Unit::Removing { .. } => Stage::Removing,
         }
@@ -114,7 +119,7 @@ impl State {
             (_, Unit::InstallFailed { failure, .. } | Unit::Down { failure, .. }) => Some(failure),
             (_, Unit::Removing { failure, .. }) => failure.as_ref(),
             (_, Unit::Installing { .. } | Unit::Starting { .. }) => self.drift.as_ref(),
-            (_, Unit::None | Unit::Up { .. }) => None,
+            (_, Unit::None | Unit::Up { .. } | Unit::Finished { .. }) => None,
         }
     }
 
@@ -130,7 +135,14 @@ impl State {
                 | Unit::Down { next_try, .. }
                 | Unit::Removing { next_try, .. },
             ) => *next_try,
-            (_, Unit::None | Unit::Installing { .. } | Unit::Starting { .. } | Unit::Up { .. }) => None,
+            (
+                _,
+                Unit::None
+                | Unit::Installing { .. }
+                | Unit::Starting { .. }
+                | Unit::Up { .. }
+                | Unit::Finished { .. },
+            ) => None,
         }
     }
 

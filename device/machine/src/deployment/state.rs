@@ -148,6 +148,11 @@ pub enum Unit {
         /// What runs.
         of: Installed,
     },
+    /// It ended well, and its restart policy asks for no other run. The next boot runs it again, as it runs every unit.
+    Finished {
+        /// What ran.
+        of: Installed,
+    },
     /// It did not start, or it ended.
     Down {
         /// What is installed.
@@ -207,6 +212,8 @@ pub enum Keep {
     AnyIfUnchanged,
     /// This one: it proved itself before the files were changed by hand.
     Invocation(String),
+    /// The one that ended well before the files were changed by hand: none is started.
+    Finished,
 }
 
 /// One run of a unit.
@@ -304,6 +311,7 @@ impl Unit {
             | Self::InstallFailed { of, .. }
             | Self::Starting { of, .. }
             | Self::Up { of }
+            | Self::Finished { of }
             | Self::Down { of, .. } => Some(of),
         }
     }
@@ -315,6 +323,7 @@ impl Unit {
             | Self::InstallFailed { of, .. }
             | Self::Starting { of, .. }
             | Self::Up { of }
+            | Self::Finished { of }
             | Self::Down { of, .. } => Some(of),
         }
     }

@@ -41,6 +41,14 @@ impl Turn {
         self.state.unit = Unit::Up { of };
     }
 
+    fn ended_well(&mut self, mut of: Installed) {
+        of.optimistic = false;
+        self.state.drift = None;
+        self.state.running = None;
+        self.state.unit_tries = 0;
+        self.state.unit = Unit::Finished { of };
+    }
+
     fn down(&mut self, of: Installed, failure: Failure) {
         self.state.running = None;
         self.state.unit_tries = self.state.unit_tries.saturating_add(1);
@@ -70,13 +78,14 @@ impl Turn {
         };
         let of = of.clone();
         let kept = |run: &Run| match keep {
-            Keep::None => false,
+            Keep::None | Keep::Finished => false,
             Keep::AnyIfUnchanged => !changed,
             Keep::Invocation(known) => *known == run.invocation,
         };
         match active {
             Some(run) if kept(&run) => self.up(of, run),
             Some(run) => self.start(of, Some(run.invocation)),
+            None if *keep == Keep::Finished => self.ended_well(of),
             None => self.start(of, None),
         }
         true
@@ -103,6 +112,15 @@ impl Turn {
         };
         let of = of.clone();
         self.up(of, run);
+        true
+    }
+
+    pub(super) fn finished(&mut self) -> bool {
+        let Unit::Starting { of, .. } = &self.state.unit else {
+            return false;
+        };
+        let of = of.clone();
+        self.ended_well(of);
         true
     }
 
@@ -164,6 +182,7 @@ impl Turn {
         match observation {
             Observation::Active(run) => self.seen_active(run),
             Observation::Activating => self.seen_activating(),
+            Observation::Finished => self.seen_finished(),
             Observation::Stopped(failure) => self.seen_stopped(failure),
         }
     }
@@ -181,6 +200,11 @@ impl Turn {
                 if let Some(running) = &mut self.state.running {
                     running.run = run;
                 }
+            }
+            // The next boot runs it again.
+            Unit::Finished { of } => {
+                let of = of.clone();
+                self.up(of, run);
             }
             Unit::Down { of, back, .. } => {
                 if self.state.unit_tries <= 1 {
@@ -205,10 +229,27 @@ impl Turn {
                 self.start(of, replaces);
             }
             Unit::Starting { .. } => self.state.running = None,
+            // A start asked for here would run what is done once more, were it over by then.
             Unit::Installing { .. }
             | Unit::InstallFailed { .. }
+            | Unit::Finished { .. }
             | Unit::Down { .. }
             | Unit::Removing { .. } => {}
+        }
+        true
+    }
+
+    fn seen_finished(&mut self) -> bool {
+        match &mut self.state.unit {
+            Unit::None => return false,
+            Unit::Up { of } | Unit::Down { of, .. } => {
+                let of = of.clone();
+                self.ended_well(of);
+            }
+            Unit::Installing { .. } | Unit::InstallFailed { .. } | Unit::Starting { .. } => {
+                self.state.running = None;
+            }
+            Unit::Finished { .. } | Unit::Removing { .. } => {}
         }
         true
     }
@@ -216,7 +257,7 @@ impl Turn {
     fn seen_stopped(&mut self, failure: Failure) -> bool {
         match &mut self.state.unit {
             Unit::None => return false,
-            Unit::Up { of } => {
+            Unit::Up { of } | Unit::Finished { of } => {
                 let of = of.clone();
                 let began = self.state.running.as_ref().map(|r| r.run.started_at);
                 if began.is_some_and(|began| self.at.saturating_sub(began) >= LONG_RUN) {
@@ -247,6 +288,11 @@ impl Turn {
                 self.state.drift = Some(failure);
                 self.reinstall(of, keep);
             }
+            Unit::Finished { of } => {
+                let of = of.clone();
+                self.state.drift = Some(failure);
+                self.reinstall(of, Keep::Finished);
+            }
             Unit::Starting { of, .. } => {
                 let of = of.clone();
                 self.state.drift = Some(failure);
@@ -273,7 +319,11 @@ impl Turn {
             Unit::InstallFailed { next_try, .. }
             | Unit::Down { next_try, .. }
             | Unit::Removing { next_try, .. } => next_try.is_some(),
-            Unit::None | Unit::Installing { .. } | Unit::Starting { .. } | Unit::Up { .. } => false,
+            Unit::None
+            | Unit::Installing { .. }
+            | Unit::Starting { .. }
+            | Unit::Up { .. }
+            | Unit::Finished { .. } => false,
         };
         if awaited {
             self.try_unit_again();
@@ -308,6 +358,7 @@ impl Turn {
             | Unit::Installing { .. }
             | Unit::Starting { .. }
             | Unit::Up { .. }
+            | Unit::Finished { .. }
             | Unit::Removing { failure: None, .. } => {}
         }
     }
@@ -347,7 +398,7 @@ impl Turn {
                 let (of, replaces) = (of.clone(), replaces.clone());
                 self.ask(Effect::Start(Start { of, replaces }));
             }
-            Unit::Up { of } => {
+            Unit::Up { of } | Unit::Finished { of } => {
                 let of = of.clone();
                 self.ask(Effect::Verify(of));
             }

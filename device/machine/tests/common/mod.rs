@@ -77,6 +77,7 @@ pub(crate) fn alphabet() -> Vec<Fact> {
         },
         Fact::InstallFailed(soon()),
         Fact::Started(run("i2", 6)),
+        Fact::Finished,
         Fact::StartFailed {
             failure: soon(),
             image_missing: false,
@@ -88,7 +89,8 @@ pub(crate) fn alphabet() -> Vec<Fact> {
         Fact::Observed(Observation::Active(run("i3", 7))),
         Fact::Observed(Observation::Activating),
         Fact::Observed(Observation::Stopped(soon())),
-        Fact::Observed(Observation::Stopped(failure("container-finished", Retry::Never))),
+        Fact::Observed(Observation::Stopped(failure("container-failed", Retry::Never))),
+        Fact::Observed(Observation::Finished),
         Fact::Drifted(soon()),
         Fact::RetryDue(Timer::Goal),
         Fact::RetryDue(Timer::Unit),
@@ -135,6 +137,7 @@ pub(crate) fn one_of_each_stage() -> Vec<(Stage, State)> {
         ),
         (Stage::Starting, after([desired(), pulled(), installed()])),
         (Stage::Running, after(up())),
+        (Stage::Finished, with(up(), Observed(Observation::Finished))),
         (Stage::Down, with(up(), Observed(Observation::Stopped(soon())))),
         (Stage::Removing, with(up(), Gone)),
     ]

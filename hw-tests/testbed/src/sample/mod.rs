@@ -79,6 +79,7 @@ pub fn all() -> Result<Vec<Sample>, SampleError> {
         crash()?,
         ignores_term()?,
         slow_start()?,
+        job()?,
     ])
 }
 
@@ -132,6 +133,11 @@ pub fn ignores_term() -> Result<Sample, SampleError> {
         include_str!("ignores-term.sh"),
         ImageSpec::default(),
     )
+}
+
+/// Adds a line to `/data/runs`, then ends with `JOB_STATUS` (0 when unset) after `JOB_SECONDS` (0 when unset).
+pub fn job() -> Result<Sample, SampleError> {
+    sample("sample-job", "1", include_str!("job.sh"), ImageSpec::default())
 }
 
 /// The web page, served only after `START_SECONDS` (20 when unset).
