@@ -93,7 +93,7 @@ enum Message {
     None,
 }
 
-/// The line of one entry; `None` for podman's events and for what is no entry.
+/// The line of one entry; `None` for podman's events, for ids and for what is no entry.
 fn message(line: &str) -> Option<String> {
     let entry: Entry = serde_json::from_str(line).ok()?;
     if entry.podman_event.is_some() {
@@ -104,8 +104,16 @@ fn message(line: &str) -> Option<String> {
         Message::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Message::None => return None,
     };
+    if is_container_id(&text) {
+        return None;
+    }
     let plain: String = text.chars().filter(|c| !c.is_control() || *c == '\t').collect();
     Some(shorten(plain, MAX_LINE))
+}
+
+/// `podman run --detach`, as the unit calls it, prints the id of its container: nothing that helps a person.
+fn is_container_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -113,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_taken_from_text_and_bytes_and_podmans_events_are_left_out() {
+    fn lines_are_taken_from_text_and_bytes_and_what_podman_prints_for_itself_is_left_out() {
         assert_eq!(
             message(r#"{"MESSAGE":"listening on 8080","_PID":"1"}"#).unwrap(),
             "listening on 8080"
@@ -124,6 +132,8 @@ mod tests {
         );
         assert_eq!(message(r#"{"MESSAGE":null}"#), None);
         assert_eq!(message(r#"{"MESSAGE":"x","PODMAN_EVENT":"start"}"#), None);
+        let id = "20d3cba091d190e5f2a437e5cc292cd20d13985fe893fc527e476a740e09ebd8";
+        assert_eq!(message(&format!(r#"{{"MESSAGE":"{id}"}}"#)), None);
         assert_eq!(message("not json"), None);
         assert!(
             message(&format!(r#"{{"MESSAGE":"{}"}}"#, "é".repeat(600)))
