@@ -212,14 +212,15 @@ fn read_part(path: &Path) -> io::Result<Option<String>> {
     if !facts.is_file() || facts.len() > MAX_ENROLMENT_BYTES as u64 {
         return Err(unusable(path));
     }
-    let mut text = String::new();
-    file.take(MAX_ENROLMENT_BYTES as u64).read_to_string(&mut text)?;
-    Ok(Some(text))
+    let mut bytes = Vec::new();
+    file.take(MAX_ENROLMENT_BYTES as u64).read_to_end(&mut bytes)?;
+    // A damaged file must not keep a new fleet.toml out.
+    String::from_utf8(bytes).map(Some).map_err(|_| unusable(path))
 }
 
 fn unusable(path: &Path) -> io::Error {
     let problem = format!(
-        "the stored identity ({}) is no file of a sensible size",
+        "the stored identity ({}) is no text file of a sensible size",
         path.display()
     );
     io::Error::new(io::ErrorKind::InvalidInput, problem)
@@ -292,6 +293,19 @@ mod tests {
         let public =
             fs::read_to_string(folder.path().join("var/lib/fleet/identity/device.toml")).expect("text");
         assert!(!public.contains("credential"), "{public}");
+    }
+
+    #[test]
+    fn stored_identity_that_is_no_text_does_not_keep_a_new_one_out() {
+        let Device { folder, mut places } = device();
+        places.store_identity(&identity("a")).expect("a store");
+        let path = folder.path().join("var/lib/fleet/identity/device.toml");
+        let mut file = File::options().write(true).open(path).expect("a file");
+        file.write_all(&[0xff, 0xfe, 0xff]).expect("damage");
+        assert_eq!(places.identity().expect("no error"), None);
+        let new = identity("a");
+        places.store_identity(&new).expect("a store");
+        assert_eq!(places.identity().expect("a read"), Some(new));
     }
 
     #[test]
