@@ -8,7 +8,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{IMAGE, NEXT_IMAGE, desired, file, scene, unit, until, web};
+use common::{IMAGE, NEXT_IMAGE, copy_folder, desired, file, scene, unit, until, web};
 use fleet_host::ImageErrorKind;
 use fleet_host::Shelf;
 use fleet_host::fakes::Behaviour;
@@ -454,18 +454,6 @@ async fn a_record_that_a_full_disk_refused_is_written_once_there_is_room() {
     .await;
 }
 
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &to),
-            false => drop(std::fs::copy(entry.path(), to).unwrap()),
-        }
-    }
-}
-
 /// The value lands on the sequence of one that the agent saw before, in what calls itself the same store.
 #[tokio::test]
 async fn a_value_written_after_the_store_was_restored_from_a_backup_is_taken_up() {
@@ -475,7 +463,7 @@ async fn a_value_written_after_the_store_was_restored_from_a_backup_is_taken_up(
             scene.ask_for(desired(1, IMAGE)).await;
             let backup = tempfile::tempdir().unwrap();
             scene.server.stop().unwrap();
-            copy(scene.server.store(), backup.path());
+            copy_folder(scene.server.store(), backup.path());
             scene.server.start_again().unwrap();
             scene.reconnect().await;
             scene.start();
@@ -486,7 +474,7 @@ async fn a_value_written_after_the_store_was_restored_from_a_backup_is_taken_up(
             }
             scene.server.stop().unwrap();
             std::fs::remove_dir_all(scene.server.store()).unwrap();
-            copy(backup.path(), scene.server.store());
+            copy_folder(backup.path(), scene.server.store());
             scene.server.start_again().unwrap();
             scene.reconnect().await;
             // At the next number, so that the agent can only meet the new value.

@@ -22,14 +22,6 @@ async fn finished(scene: &Scene, generation: u64) -> DeploymentState {
         .await
 }
 
-fn starts(scene: &Scene) -> usize {
-    let calls = scene.world.calls();
-    calls
-        .iter()
-        .filter(|call| call.starts_with("units.start"))
-        .count()
-}
-
 fn does_its_work(scene: &Scene) {
     let (status, lines) = (0, Vec::new());
     scene.world.behaves(&web(), Behaviour::Exits { status, lines });
@@ -69,7 +61,7 @@ async fn neither_a_new_generation_nor_another_agent_nor_an_edited_file_runs_it_a
         })
         .await;
         finished(&scene, 2).await;
-        assert_eq!(starts(&scene), 1);
+        assert_eq!(scene.calls("units.start"), 1);
     })
     .await;
 }

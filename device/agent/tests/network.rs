@@ -8,7 +8,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{IMAGE, NEXT_IMAGE, desired, scene, unit, until, web};
+use common::{IMAGE, NEXT_IMAGE, copy_folder, desired, scene, unit, until, web};
 use fleet_agent::{LinkState, status};
 use fleet_protocol::bucket::{self, agent_consumer};
 use fleet_protocol::command::{self, Pong, Reply};
@@ -332,19 +332,6 @@ async fn the_events_of_a_server_that_does_not_answer_do_not_stop_the_device() {
     .await;
 }
 
-/// Copies a folder with all that is in it.
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(std::fs::copy(entry.path(), target).unwrap()),
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_deletion_in_a_store_restored_from_an_older_backup_takes_nothing_away() {
     scene(async |mut scene| {
@@ -353,7 +340,7 @@ async fn a_deletion_in_a_store_restored_from_an_older_backup_takes_nothing_away(
         scene.take_away().await;
         let backup = tempfile::tempdir().unwrap();
         scene.server.stop().unwrap();
-        copy(scene.server.store(), backup.path());
+        copy_folder(scene.server.store(), backup.path());
         scene.server.start_again().unwrap();
         scene.reconnect().await;
         scene.start();
@@ -361,7 +348,7 @@ async fn a_deletion_in_a_store_restored_from_an_older_backup_takes_nothing_away(
         scene.until_running(2).await;
         scene.server.stop().unwrap();
         std::fs::remove_dir_all(scene.server.store()).unwrap();
-        copy(backup.path(), scene.server.store());
+        copy_folder(backup.path(), scene.server.store());
         scene.server.start_again().unwrap();
         scene.reconnect().await;
         // The state is told again, which comes after the keys of the restored store.

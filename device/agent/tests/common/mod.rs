@@ -286,3 +286,16 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl 
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+/// Copies a folder with all that is in it.
+pub(crate) fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
