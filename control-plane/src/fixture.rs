@@ -80,6 +80,9 @@ pub(crate) fn state(generation: u64, phase: Phase, cause: Option<Cause>) -> Byte
         progress: None,
         running: None,
         next_try_at: None,
+        init: None,
+        cutover: None,
+        crash_loop: None,
         failed_tries: 0,
         marks: Vec::new(),
     })

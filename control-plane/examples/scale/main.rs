@@ -163,6 +163,9 @@ fn reported(generation: u64, phase: Phase) -> Vec<u8> {
         progress: None,
         running: None,
         next_try_at: None,
+        init: None,
+        cutover: None,
+        crash_loop: None,
         failed_tries: 0,
         marks: Vec::new(),
     })

@@ -138,6 +138,9 @@ fn fresh(generation: u64, running: Option<Running>, now: DateTime<Utc>) -> Deplo
         progress: None,
         running,
         next_try_at: None,
+        init: None,
+        cutover: None,
+        crash_loop: None,
         failed_tries: 0,
         marks: vec![PhaseMark {
             phase: Phase::Pending,

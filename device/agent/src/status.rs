@@ -296,6 +296,9 @@ mod tests {
                 started_at: at(0),
             }),
             next_try_at: None,
+            init: None,
+            cutover: None,
+            crash_loop: None,
             failed_tries: 1,
             marks: Vec::new(),
         };

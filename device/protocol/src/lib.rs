@@ -23,6 +23,7 @@ pub mod device;
 pub mod enrolment;
 pub mod event;
 pub mod id;
+pub mod logs;
 pub mod permissions;
 pub mod quantity;
 pub mod score;

@@ -49,6 +49,15 @@ pub struct DeploymentState {
     /// What runs at this moment, which may be an older generation than the one observed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<Running>,
+    /// The init container that runs or is waited for; only with [`Phase::Starting`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<InitProgress>,
+    /// How the last change of version went: how long nothing served. Of the generation that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cutover: Option<Cutover>,
+    /// systemd starts the container again and again; absent when it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crash_loop: Option<CrashLoop>,
     /// When the agent tries again by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_try_at: Option<DateTime<Utc>>,
@@ -87,6 +96,38 @@ pub struct PullProgress {
     /// Bytes received, where podman tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+}
+
+/// Where a row of init containers is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitProgress {
+    /// Its name.
+    pub name: String,
+    /// Its place in the row, from 1.
+    pub step: u32,
+    /// How many there are.
+    pub of: u32,
+}
+
+/// How one version took the place of another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cutover {
+    /// Generation that ran before.
+    pub from_generation: u64,
+    /// From the stop of the old container's unit to its end, in milliseconds. It may have served until then.
+    pub stop_millis: u64,
+    /// From there to the start of the new one, in milliseconds: nothing served. Init containers ran in this time.
+    pub down_millis: u64,
+}
+
+/// A container that ends again and again. Written when the agent tries or looks, not at each restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrashLoop {
+    /// Automatic restarts so far, since somebody last asked for a start.
+    pub restarts: u32,
+    /// When systemd starts it again, by the device's clock; absent while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_restart_at: Option<DateTime<Utc>>,
 }
 
 /// What runs.

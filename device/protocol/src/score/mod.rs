@@ -2,6 +2,8 @@
 //! podman or systemd could refuse it later in words of their own.
 
 mod image;
+mod init;
+mod lifecycle;
 mod parts;
 mod podman_v0;
 mod problem;
@@ -9,6 +11,8 @@ mod problem;
 use serde::{Deserialize, Serialize};
 
 pub use image::{ImageError, ImageRef};
+pub use init::InitContainer;
+pub use lifecycle::{LifecyclePolicy, StopSignal};
 pub use parts::{
     Capabilities, EnvVar, HealthCheck, NetworkMode, PortMapping, PortProtocol, Resources, RestartPolicy,
     VolumeMount, VolumeSource,
