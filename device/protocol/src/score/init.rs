@@ -43,10 +43,6 @@ impl InitContainer {
         Span::from_secs(300)
     }
 
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde passes the field by reference"
-    )]
     fn has_default_timeout(timeout: &Span) -> bool {
         *timeout == Self::default_timeout()
     }
