@@ -13,6 +13,8 @@ const ESP: [u8; 16] = *b"\x28\x73\x2a\xc1\x1f\xf8\xd2\x11\xba\x4b\x00\xa0\xc9\x3
 /// Largest plausible entry table; a broken header must not make us read the whole disk.
 const TABLE_LIMIT: usize = 1 << 16;
 const BLOCK: usize = 32 << 10;
+/// What is searched at a time.
+const SEARCH: usize = 1 << 20;
 
 /// A disk that is read and written by offset. The whole range must lie inside it.
 pub trait BlockDevice {
@@ -63,6 +65,45 @@ impl<D: BlockDevice> BootPartition<D> {
         file.write_all(content)?;
         file.flush()
     }
+}
+
+/// Whether the boot partition's sectors hold `text` (not empty, no zero bytes) anywhere: in a file, or in what a removed one left.
+pub fn holds(disk: &mut impl BlockDevice, text: &[u8]) -> Result<bool, Fault> {
+    let (start, size) = find_esp(disk)?;
+    let end = start + size;
+    let zeros = vec![0; SEARCH];
+    let mut window = Vec::new();
+    for at in (start..end).step_by(SEARCH) {
+        let length = usize::try_from((end - at).min(SEARCH as u64)).expect("it is at most SEARCH");
+        // The end of the piece before stays, for what lies across the border.
+        let kept = window.len().min(text.len() - 1);
+        window.drain(..window.len() - kept);
+        window.resize(kept + length, 0);
+        disk.read_at(at, &mut window[kept..])
+            .map_err(|source| Fault::BootFile {
+                operation: "search",
+                path: "the sectors".to_owned(),
+                source,
+            })?;
+        // Most of it: the comparison is libc's and quick, the search below is this crate's and, unoptimized, slow.
+        if window[kept..] == zeros[..length] {
+            window.clear();
+        } else if contains(&window, text) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn contains(bytes: &[u8], text: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| *byte == text[0]) {
+        if rest[at..].starts_with(text) {
+            return true;
+        }
+        rest = &rest[at + 1..];
+    }
+    false
 }
 
 fn boot_file(operation: &'static str, path: &str) -> impl FnOnce(io::Error) -> Fault {
@@ -303,6 +344,22 @@ mod tests {
         let (start, end) = (at(PARTITION), at(PARTITION + SIZE));
         assert!(before[..start] == after[..start] && before[end..] == after[end..]);
         assert!(before[start..end] != after[start..end]);
+    }
+
+    #[test]
+    fn a_text_is_found_wherever_it_lies_in_the_partition_and_nowhere_else() {
+        let end = PARTITION + SIZE;
+        let border = PARTITION + 3 * SEARCH as u64;
+        for at in [PARTITION + 70_000, border - 3, border, end - 6] {
+            let mut disk = disk();
+            assert!(!holds(&mut disk, b"secret").expect("searched"));
+            disk.write_at(at, b"secret").expect("written");
+            assert!(holds(&mut disk, b"secret").expect("searched"), "at {at}");
+        }
+        let mut disk = disk();
+        disk.write_at(PARTITION - 3, b"secret").expect("written");
+        disk.write_at(end, b"secret").expect("written");
+        assert!(!holds(&mut disk, b"secret").expect("searched"));
     }
 
     #[test]

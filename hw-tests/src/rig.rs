@@ -87,8 +87,9 @@ pub trait Rig {
     /// Presses the reset button: the machine restarts at once and keeps its power.
     fn reset(&mut self) -> Result<(), RigError>;
 
-    /// Presses the power button (ACPI) and waits until the system has shut down and the machine is off.
-    fn power_off(&mut self, deadline: Duration) -> Result<(), RigError>;
+    /// Presses the power button (ACPI), again and again since a system that is not up yet does not hear it, until the system has
+    /// shut down and the machine is off. Gives how often it was pressed.
+    fn power_off(&mut self, deadline: Duration) -> Result<u32, RigError>;
 
     /// Whether the machine has power; a device that powered itself off is off.
     fn is_on(&mut self) -> Result<bool, RigError>;
@@ -110,6 +111,10 @@ pub trait Rig {
 
     /// Puts a file on the FAT boot partition of a device that is off, as a person with a card reader would.
     fn put_boot_file(&mut self, path: &str, content: &[u8]) -> Result<(), RigError>;
+
+    /// Whether the sectors of the FAT boot partition of a device that is off hold `text` anywhere, as whoever takes the card out can
+    /// find it.
+    fn boot_sectors_hold(&mut self, text: &str) -> Result<bool, RigError>;
 
     /// Pulls the network cable (`false`) or plugs it in.
     fn set_link(&mut self, up: bool) -> Result<(), RigError>;

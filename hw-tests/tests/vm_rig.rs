@@ -150,6 +150,33 @@ fn gap(rig: &mut QemuRig) -> Result<String> {
     )?)
 }
 
+/// In its firmware a machine does not hear the button: the first press is lost for certain.
+#[test]
+fn a_power_button_pressed_before_the_system_listens_is_pressed_until_it_does() -> Result<()> {
+    let mut rig = prepared()?.cold(QemuSettings::new("early-press"))?;
+    rig.power_on()?;
+    let start = Instant::now();
+    let presses = rig.power_off(BOOT)?;
+    eprintln!(
+        "off {:.1?} after power on, with {presses} presses",
+        start.elapsed()
+    );
+    ensure!(presses > 1, "the first press was not lost: nothing is proved");
+    ensure!(!rig.is_on()?);
+    rig.wait_for_console("reboot: Power down", COMMAND)?;
+
+    rig.power_on()?;
+    let never = rig
+        .power_off(Duration::from_secs(1))
+        .err()
+        .context("it was not off in a second")?;
+    ensure!(
+        never.to_string().contains("power button pressed 1 times"),
+        "{never}"
+    );
+    Ok(())
+}
+
 #[test]
 fn a_reset_restarts_the_system() -> Result<()> {
     let mut rig = prepared()?.restore(QemuSettings::new("reset"))?;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fleet_testbed::process::{Service, ServiceError, ServiceSpec};
 use serde_json::{Value, json};
@@ -19,6 +19,8 @@ use crate::shell::Shell;
 const CONNECT: Duration = Duration::from_secs(30);
 const COMMAND: Duration = Duration::from_secs(20);
 const MEMORY_IMAGE: Duration = Duration::from_secs(120);
+/// A press that nobody listened to is repeated after this time; one that was heard is not hurt by another.
+const PRESS_AGAIN: Duration = Duration::from_secs(4);
 /// Far more than any disk: the default of 128 MiB/s would be the slowest part of a snapshot.
 const BYTES_PER_SECOND: u64 = 64 << 30;
 
@@ -65,13 +67,41 @@ impl Machine {
         Ok(())
     }
 
-    pub(crate) fn press_power_button(&mut self) -> Result<(), Fault> {
-        self.execute("system_powerdown", &json!({})).map(drop)
+    /// Presses the power button until the machine has switched itself off, and gives how often that took. A press before the system
+    /// listens (before logind is up, or in the firmware) is lost without a trace, so one press alone is no order.
+    pub(crate) fn power_off(&mut self, deadline: Duration) -> Result<u32, Fault> {
+        let end = Instant::now() + deadline;
+        let mut presses = 0;
+        loop {
+            if self.press_power_button()? {
+                presses += 1;
+            }
+            let left = poll::left(end).unwrap_or_default();
+            match self
+                .process
+                .wait("the device's own power off", PRESS_AGAIN.min(left))
+            {
+                Ok(status) if status.success() => return Ok(presses),
+                Ok(_) => self.process.check()?,
+                Err(ServiceError::Late { .. }) if left > PRESS_AGAIN => {}
+                Err(ServiceError::Late { .. }) => return Err(not_off(presses, deadline)),
+                Err(other) => return Err(other.into()),
+            }
+        }
+    }
+
+    /// `false` when the machine went off in that very moment.
+    fn press_power_button(&mut self) -> Result<bool, Fault> {
+        match self.execute("system_powerdown", &json!({})) {
+            Ok(_) => Ok(true),
+            Err(_) if self.process.ended()?.is_some_and(|status| status.success()) => Ok(false),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Waits until the machine has switched itself off.
-    pub(crate) fn wait_off(&mut self, deadline: Duration) -> Result<(), Fault> {
-        let status = self.process.wait("the device's own power off", deadline)?;
+    fn wait_off(&mut self, deadline: Duration) -> Result<(), Fault> {
+        let status = self.process.wait("the end of QEMU", deadline)?;
         if status.success() {
             Ok(())
         } else {
@@ -127,6 +157,14 @@ impl Machine {
             Err(fault @ Fault::Connection { .. }) => Err(last_words(&mut self.process)?.unwrap_or(fault)),
             other => other,
         }
+    }
+}
+
+fn not_off(presses: u32, deadline: Duration) -> Fault {
+    Fault::Late {
+        what: format!("the device's own power off, its power button pressed {presses} times,"),
+        deadline,
+        last: "it is on".to_owned(),
     }
 }
 

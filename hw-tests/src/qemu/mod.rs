@@ -22,6 +22,7 @@ use self::machine::Machine;
 pub use self::ports::Forward;
 use self::ports::Ports;
 pub use self::snapshot::{Preparation, PreparedDevice};
+use crate::boot_partition;
 use crate::console::Console;
 use crate::error::{Fault, RigError};
 use crate::folders::{self, RigFolder};
@@ -163,14 +164,10 @@ impl QemuRig {
     pub fn wait_for_shell(&mut self, deadline: Duration) -> Result<(), RigError> {
         let console = self.console.clone();
         self.on("wait for the shell", |machine| {
-            machine.shell.wait(deadline).map_err(|fault| match fault {
-                Fault::Late { what, deadline, .. } => Fault::Late {
-                    what,
-                    deadline,
-                    last: format!("on its console: {}", console.tail()),
-                },
-                other => other,
-            })
+            machine
+                .shell
+                .wait(deadline)
+                .map_err(|fault| with_console(fault, &console))
         })
     }
 
@@ -277,6 +274,18 @@ fn folder_for(name: &str) -> Result<RigFolder, RigError> {
     RigFolder::make(name).map_err(|fault| fault.of_rig(name, folders::named_in_cache("rigs")))
 }
 
+/// A device that is late says on its console why, if it says it anywhere.
+fn with_console(fault: Fault, console: &Console) -> Fault {
+    match fault {
+        Fault::Late { what, deadline, .. } => Fault::Late {
+            what,
+            deadline,
+            last: format!("on its console: {}", console.tail()),
+        },
+        other => other,
+    }
+}
+
 /// The command line as a person can paste it.
 fn note_command(file: &Path, qemu: &Path, args: &[std::ffi::OsString]) -> Result<(), Fault> {
     let words = args.iter().map(|word| crate::rig::quote(&word.to_string_lossy()));
@@ -313,13 +322,15 @@ impl Rig for QemuRig {
         self.on("reset", Machine::reset)
     }
 
-    fn power_off(&mut self, deadline: Duration) -> Result<(), RigError> {
-        self.on("power off", |machine| {
-            machine.press_power_button()?;
-            machine.wait_off(deadline)
+    fn power_off(&mut self, deadline: Duration) -> Result<u32, RigError> {
+        let console = self.console.clone();
+        let presses = self.on("power off", |machine| {
+            machine
+                .power_off(deadline)
+                .map_err(|fault| with_console(fault, &console))
         })?;
         self.machine = None;
-        Ok(())
+        Ok(presses)
     }
 
     fn is_on(&mut self) -> Result<bool, RigError> {
@@ -344,6 +355,13 @@ impl Rig for QemuRig {
     fn put_boot_file(&mut self, path: &str, content: &[u8]) -> Result<(), RigError> {
         self.off("write the boot partition", |rig| {
             rig.disk.with_boot_partition(|files| files.put(path, content))
+        })
+    }
+
+    fn boot_sectors_hold(&mut self, text: &str) -> Result<bool, RigError> {
+        self.off("search the boot partition", |rig| {
+            rig.disk
+                .with_blocks(|mut disk| boot_partition::holds(&mut disk, text.as_bytes()))
         })
     }
 
