@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::cache::{Cache, Entry};
 use crate::error::ImageError;
+use crate::preflight;
 use crate::process::Call;
 use crate::progress::Progress;
 use crate::recipe::{Recipe, SUITE};
+use crate::tools::host_architecture;
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -28,6 +30,26 @@ pub(crate) fn provide(
     progress.end(&format!("{} packages asked for", recipe.packages.len()));
     Ok(entry)
 }
+
+/// Debian packages of the devices' release, unpacked and not set up, as a tar in `cache`: files for something else than a device,
+/// such as a container image. `name` is the entry's, and unique to its packages.
+///
+/// # Errors
+/// [`ImageError`] says what is missing, or that the network is.
+pub fn unpacked_packages(
+    name: &str,
+    packages: &[&'static str],
+    cache: &Path,
+    progress: &dyn Progress,
+) -> Result<PathBuf, ImageError> {
+    preflight::debian()?;
+    let recipe = Recipe::unpacked(name, host_architecture(), packages, EPOCH);
+    let cache = Cache::open(cache, progress)?;
+    Ok(provide(&cache, &recipe, false, progress)?.tar)
+}
+
+/// Time of files of which nobody reads the time.
+const EPOCH: u64 = 0;
 
 /// mmdebstrap mounts `/proc`, `/sys` and `/dev/pts` in its working folder. As root it would do so in the machine's own mount
 /// table, and a kill (power button, out of memory) would leave them there, where the next `rm -r` of the folder follows them.

@@ -29,6 +29,7 @@ mod tree;
 
 pub use bake::{BuildRequest, Built, build};
 pub use cache::default_cache_dir;
+pub use debian::unpacked_packages;
 pub use error::ImageError;
 pub use layout::MIB;
 pub use manifest::{Manifest, Package};

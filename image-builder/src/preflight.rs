@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::statvfs::{Statvfs, statvfs};
 
 use crate::bake::BuildRequest;
-use crate::debian;
+use crate::debian::temporary;
 use crate::error::ImageError;
 use crate::layout::MIB;
 use crate::process::in_path;
@@ -25,13 +25,23 @@ const TARS_MIB: u64 = 700;
 const SCRATCH_MIB: u64 = 1200;
 const OUT_MIB: u64 = 800;
 
-/// Checks tools and files for a build; changes nothing.
-pub(crate) fn tools_and_files(request: &BuildRequest) -> Result<(), ImageError> {
+/// Checks what Debian's trees are made with; changes nothing.
+pub(crate) fn debian() -> Result<(), ImageError> {
     tools(TOOLS)?;
     if !nix::unistd::geteuid().is_root() {
         tools(UNPRIVILEGED_TOOLS)?;
         subordinate_ids()?;
     }
+    exists(
+        "Debian's keyring",
+        Path::new(KEYRING),
+        "run `apt-get install debian-archive-keyring`",
+    )
+}
+
+/// Checks tools and files for a build; changes nothing.
+pub(crate) fn tools_and_files(request: &BuildRequest) -> Result<(), ImageError> {
+    debian()?;
     let inputs = [
         (
             "the agent's binary",
@@ -49,17 +59,13 @@ pub(crate) fn tools_and_files(request: &BuildRequest) -> Result<(), ImageError> 
     for (what, path, next) in inputs {
         exists(what, path, next)?;
     }
-    exists(
-        "Debian's keyring",
-        Path::new(KEYRING),
-        "run `apt-get install debian-archive-keyring`",
-    )
+    Ok(())
 }
 
 /// Room for a build that begins with Debian's packages.
 pub(crate) fn room_for_debian(request: &BuildRequest) -> Result<(), ImageError> {
     room(&[
-        (&debian::temporary(), UNPACKED_MIB),
+        (&temporary(), UNPACKED_MIB),
         (&request.cache, TARS_MIB + SCRATCH_MIB),
         (folder_of(&request.out), OUT_MIB),
     ])

@@ -120,11 +120,21 @@ impl Recipe {
 
     /// The tools that lay the image out, for the machine that builds.
     pub(crate) fn tools(architecture: &'static str, epoch: u64) -> Self {
+        Self::unpacked("tools", architecture, TOOL_PACKAGES, epoch)
+    }
+
+    /// Packages and what they depend on, without the system below them.
+    pub(crate) fn unpacked(
+        name: &str,
+        architecture: &'static str,
+        packages: &[&'static str],
+        epoch: u64,
+    ) -> Self {
         Self {
-            name: format!("tools-{architecture}"),
+            name: format!("{name}-{architecture}"),
             architecture,
             variant: "extract",
-            packages: TOOL_PACKAGES.to_vec(),
+            packages: packages.to_vec(),
             sources: SOURCES,
             dpkg_options: &[],
             seed: Tree::default(),

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
-use tar::{Builder, EntryType, Header};
+use tar::{Archive, Builder, EntryType, Header};
 
 use super::Digest;
 
@@ -47,6 +47,41 @@ impl Layer {
     pub fn link(mut self, path: &str, target: &str) -> io::Result<Self> {
         let mut header = header(EntryType::Symlink, 0o777, 0);
         self.archive.append_link(&mut header, path, target)?;
+        Ok(self)
+    }
+
+    /// Adds a folder with this mode that belongs to this user and group.
+    pub fn folder_of(mut self, path: &str, mode: u32, id: u64) -> io::Result<Self> {
+        let mut header = header(EntryType::Directory, mode, 0);
+        header.set_uid(id);
+        header.set_gid(id);
+        self.archive.append_data(&mut header, path, io::empty())?;
+        Ok(self)
+    }
+
+    /// Adds those folders, files and links of another archive whose paths `wanted` takes, as root's.
+    pub fn from_tar(mut self, archive: impl io::Read, wanted: impl Fn(&str) -> bool) -> io::Result<Self> {
+        for entry in Archive::new(archive).entries()? {
+            let mut entry = entry?;
+            let path = entry.path()?.to_string_lossy().into_owned();
+            let path = path.trim_start_matches("./").trim_end_matches('/').to_owned();
+            if path.is_empty() || !wanted(&path) {
+                continue;
+            }
+            let (kind, mode) = (entry.header().entry_type(), entry.header().mode()?);
+            match (kind, entry.link_name()?) {
+                (EntryType::Symlink, Some(target)) => self = self.link(&path, &target.to_string_lossy())?,
+                (EntryType::Directory, _) => self = self.folder(&path, mode)?,
+                (EntryType::Regular, _) => {
+                    let mut header = header(kind, mode, entry.size());
+                    self.archive.append_data(&mut header, &path, &mut entry)?;
+                }
+                (other, _) => {
+                    let what = format!("{path} is of a kind that no layer here needs: {other:?}");
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, what));
+                }
+            }
+        }
         Ok(self)
     }
 

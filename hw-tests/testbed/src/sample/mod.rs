@@ -1,6 +1,8 @@
 //! The sample applications: small images made of Debian's static busybox, one for each way in which an application behaves
 //! well or badly. Another one is one more function and one more line in [`all`].
 
+mod postgres;
+
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -11,12 +13,14 @@ use crate::oci::{HealthCheck, Image, ImageSpec, Layer};
 use crate::registry::Registry;
 use crate::tools::{self, ToolError};
 
+pub use postgres::{POSTGRES_PACKAGES, POSTGRES_PORT, postgres};
+
 /// The port that the samples which serve something serve on.
 pub const WEB_PORT: u16 = 8080;
 
 /// The commands that busybox answers to in a sample.
-const APPLETS: [&str; 14] = [
-    "cat", "date", "df", "echo", "hostname", "httpd", "id", "kill", "ls", "rm", "sh", "sleep", "touch",
+const APPLETS: [&str; 15] = [
+    "cat", "date", "df", "echo", "hostname", "httpd", "id", "kill", "ls", "mv", "rm", "sh", "sleep", "touch",
     "wget",
 ];
 
@@ -188,11 +192,7 @@ fn sample(
     script: &str,
     mut spec: ImageSpec,
 ) -> Result<Sample, SampleError> {
-    let busybox = tools::busybox()?;
-    let program = fs::read(&busybox).map_err(|source| SampleError::Read {
-        path: busybox,
-        source,
-    })?;
+    let program = busybox()?;
     let build = || {
         let init = Layer::default().file("init", 0o755, script.as_bytes())?;
         let base = base_layer(&program)?;
@@ -213,6 +213,11 @@ fn sample(
         tag,
         image,
     })
+}
+
+fn busybox() -> Result<Vec<u8>, SampleError> {
+    let path = tools::busybox()?;
+    fs::read(&path).map_err(|source| SampleError::Read { path, source })
 }
 
 fn base_layer(busybox: &[u8]) -> io::Result<Layer> {
