@@ -6,6 +6,7 @@
 //! namespace, and killing the first one alone would leave the second one at work.
 
 use std::ffi::OsString;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -19,6 +20,8 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 const MAX_STDOUT: usize = 256 * 1024;
 /// Most bytes of standard error that are kept: the last ones, since the cause comes last.
 const MAX_STDERR: usize = 16 * 1024;
+/// Most bytes of a line of standard output that are handed over by [`run_lines`].
+const MAX_LINE: usize = 256 * 1024;
 
 /// A program that this crate starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,6 +244,97 @@ pub async fn run_watched(
     })
 }
 
+/// The reader of a tool's lines wants no more of them.
+struct Enough;
+
+/// Runs a tool and hands over each line of its standard output as it comes (without its end, at most 256 KiB of it),
+/// until the tool ends or `line` has had enough of it: then it is killed, and that is no failure. Standard error is for
+/// [`ExecError`] alone.
+///
+/// # Errors
+/// As with [`run`]; what was handed over until then was handed over.
+pub async fn run_lines(
+    environment: &Environment,
+    tool: Tool,
+    args: &[&str],
+    within: Duration,
+    line: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+) -> Result<(), ExecError> {
+    let failed = |status, stderr: &[u8]| ExecError {
+        tool: tool.name(),
+        args: args.join(" "),
+        status,
+        stderr: String::from_utf8_lossy(stderr).into_owned(),
+    };
+    let mut child =
+        start(environment, tool, args).map_err(|error| failed(ExecStatus::NotStarted(error), b""))?;
+    let mut group = Group::of(&child);
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let mut stderr = Vec::new();
+    let ended = tokio::time::timeout(within, async {
+        let read = async {
+            match each_line(out, line).await {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => Err(Enough),
+            }
+        };
+        let said = async {
+            keep_last(err, &mut stderr, &mut |_| ()).await;
+            Ok(())
+        };
+        match tokio::try_join!(read, said) {
+            Ok(_) => Some(child.wait().await),
+            Err(Enough) => None,
+        }
+    })
+    .await;
+    match ended {
+        Ok(None) => Ok(()),
+        Ok(Some(Ok(status))) => {
+            group.is_over();
+            match status.success() {
+                true => Ok(()),
+                false => Err(failed(ExecStatus::Ended(status), &stderr)),
+            }
+        }
+        Ok(Some(Err(error))) => Err(failed(ExecStatus::NotStarted(error), &stderr)),
+        Err(_) => Err(failed(ExecStatus::TimedOut(within), &stderr)),
+    }
+}
+
+/// Breaks when `line` does.
+async fn each_line(
+    from: Option<impl AsyncRead + Unpin>,
+    line: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let Some(from) = from else {
+        return ControlFlow::Continue(());
+    };
+    let mut from = BufReader::with_capacity(16 * 1024, from);
+    let mut kept = Vec::new();
+    loop {
+        let (used, ended) = match from.fill_buf().await {
+            Ok([]) | Err(_) => break,
+            Ok(chunk) => {
+                let end = chunk.iter().position(|byte| *byte == b'\n');
+                let part = &chunk[..end.unwrap_or(chunk.len())];
+                let room = MAX_LINE - kept.len();
+                kept.extend_from_slice(&part[..part.len().min(room)]);
+                (part.len() + usize::from(end.is_some()), end.is_some())
+            }
+        };
+        from.consume(used);
+        if ended {
+            line(&kept)?;
+            kept.clear();
+        }
+    }
+    match kept.is_empty() {
+        true => ControlFlow::Continue(()),
+        false => line(&kept),
+    }
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the one place that starts processes"
@@ -368,6 +462,44 @@ mod tests {
         let output = run(&environment, Tool::Podman, &[], LONG).await.unwrap();
         assert_eq!(output.stdout.len(), MAX_STDOUT);
         assert!(output.stderr.len() <= MAX_STDERR && output.stderr.ends_with("end\n"));
+    }
+
+    #[tokio::test]
+    async fn lines_come_one_by_one_and_a_long_one_is_cut() {
+        let (_dir, environment) =
+            podman("printf 'one\\n\\n'; /usr/bin/head -c 300000 /dev/zero; printf '\\ntwo'; exit 3");
+        let mut lines: Vec<Vec<u8>> = Vec::new();
+        let mut keep = |line: &[u8]| {
+            lines.push(line.to_vec());
+            ControlFlow::Continue(())
+        };
+        let error = run_lines(&environment, Tool::Podman, &[], LONG, &mut keep)
+            .await
+            .unwrap_err();
+        assert_eq!(error.code(), Some(3));
+        assert_eq!((lines.len(), lines[2].len()), (4, MAX_LINE));
+        assert_eq!(
+            (&lines[0][..], &lines[1][..], &lines[3][..]),
+            (&b"one"[..], &b""[..], &b"two"[..])
+        );
+    }
+
+    #[tokio::test]
+    async fn a_tool_of_which_enough_was_read_is_killed_and_that_is_no_failure() {
+        let (dir, environment) = podman("echo $$ > $HOME; while :; do echo line; done");
+        let mut seen = 0;
+        let mut ten = |_: &[u8]| {
+            seen += 1;
+            match seen < 10 {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        };
+        run_lines(&environment, Tool::Podman, &[], LONG, &mut ten)
+            .await
+            .unwrap();
+        assert_eq!(seen, 10);
+        is_gone(&dir).await;
     }
 
     #[tokio::test]

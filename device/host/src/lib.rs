@@ -55,10 +55,12 @@ pub use clock::{Clock, SystemClock};
 pub use facts::{DeviceFacts, DeviceIdentity, FactsError, LinuxFacts, Vitals};
 pub use host::{Device, Host, Places};
 pub use images::{ImageError, ImageErrorKind, Images, PodmanImages, Pulled};
-pub use journal::{Journal, JournalError, UserJournal};
+pub use journal::{Journal, JournalError, LogLimits, LogLine, LogReader, LogTail, UserJournal, WhichRun};
 pub use ledger::{FileLedger, Ledger, LedgerError, Reading, Shelf};
 pub use leftovers::{Leftovers, LeftoversError, PodmanLeftovers, Remains};
-pub use names::{Digest, InvocationId, NameError, UnitFileName, UnitName, container_name, volume_name};
+pub use names::{
+    Digest, InvocationId, NameError, UnitFileName, UnitName, container_name, init_container_name, volume_name,
+};
 pub use supervisor::{Supervisor, SystemdSupervisor};
 pub use unit_files::{QuadletDir, UnitFiles, UnitFilesError};
 pub use units::{

@@ -88,6 +88,12 @@ pub fn container_name(deployment: &DeploymentName) -> String {
     format!("{PREFIX}{deployment}")
 }
 
+/// An init container of a deployment: `fleet-<deployment>.init-<name>`.
+#[must_use]
+pub fn init_container_name(deployment: &DeploymentName, init: &str) -> String {
+    format!("{PREFIX}{deployment}.init-{init}")
+}
+
 /// A volume of a deployment: `fleet-<deployment>.<name>`.
 #[must_use]
 pub fn volume_name(deployment: &DeploymentName, name: &str) -> String {

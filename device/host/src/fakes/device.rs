@@ -5,33 +5,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{FileLedger, PodmanImages, PodmanLeftovers, QuadletDir, UserUnits, World};
+use super::{FileLedger, PodmanImages, PodmanLeftovers, QuadletDir, UserJournal, UserUnits, World};
 use crate::clock::Clock;
-use crate::exec::{ExecError, ExecStatus};
 use crate::facts::{DeviceFacts, DeviceIdentity, FactsError, Vitals};
 use crate::host::Host;
-use crate::journal::{Journal, JournalError};
-use crate::names::InvocationId;
 use crate::supervisor::Supervisor;
-
-/// The fake of [`crate::UserJournal`].
-#[derive(Debug, Clone)]
-pub struct UserJournal(World);
-
-impl Journal for UserJournal {
-    async fn tail(&self, run: &InvocationId, lines: u16) -> Result<Vec<String>, JournalError> {
-        self.0.call("journal.tail", run.as_str()).map_err(|denied| {
-            JournalError(ExecError {
-                tool: "journalctl",
-                args: String::new(),
-                status: ExecStatus::NotStarted(denied.into()),
-                stderr: String::new(),
-            })
-        })?;
-        let found = self.0.state.borrow().logs.get(run).cloned().unwrap_or_default();
-        Ok(found[found.len().saturating_sub(usize::from(lines))..].to_vec())
-    }
-}
 
 /// The fake of [`crate::LinuxFacts`].
 #[derive(Debug, Clone)]
@@ -145,7 +123,7 @@ impl Device {
             unit_files: QuadletDir::new(world.clone()),
             images: PodmanImages::new(world.clone()),
             leftovers: PodmanLeftovers::new(world.clone()),
-            journal: UserJournal(world.clone()),
+            journal: UserJournal::new(world.clone()),
             ledger: FileLedger::new(world.clone()),
             facts: LinuxFacts(world.clone()),
             clock: SystemClock(world.clone()),

@@ -70,6 +70,7 @@ pub(super) struct State {
     // Records of the test.
     pub(super) logs: BTreeMap<InvocationId, Vec<String>>,
     pub(super) notes: Vec<String>,
+    pub(super) journal: super::journal::Store,
     pub(super) watchdog: Option<Duration>,
     pub(super) data_free_mib: u64,
     refused: BTreeSet<DeploymentName>,
