@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::exec::Environment;
 use crate::{
-    Clock, DeviceFacts, FileLedger, Generator, Images, Journal, Ledger, Leftovers, LinuxFacts, PodmanImages,
-    PodmanLeftovers, QuadletDir, Supervisor, SystemClock, SystemdSupervisor, UnitFiles, Units, UserJournal,
-    UserUnits,
+    Clock, Containers, DeviceFacts, FileLedger, Generator, Images, Journal, Ledger, Leftovers, LinuxFacts,
+    PodmanContainers, PodmanImages, PodmanLeftovers, QuadletDir, Supervisor, SystemClock, SystemdSupervisor,
+    UnitFiles, Units, UserJournal, UserUnits,
 };
 
 /// Hands out the traits. Code that needs one of them takes that one.
@@ -18,6 +18,8 @@ pub trait Host {
     type UnitFiles: UnitFiles;
     /// See [`Images`].
     type Images: Images;
+    /// See [`Containers`].
+    type Containers: Containers;
     /// See [`Leftovers`].
     type Leftovers: Leftovers;
     /// See [`Journal`].
@@ -37,6 +39,8 @@ pub trait Host {
     fn unit_files(&self) -> &Self::UnitFiles;
     /// See [`Images`].
     fn images(&self) -> &Self::Images;
+    /// See [`Containers`].
+    fn containers(&self) -> &Self::Containers;
     /// See [`Leftovers`].
     fn leftovers(&self) -> &Self::Leftovers;
     /// See [`Journal`].
@@ -81,6 +85,7 @@ pub struct Device {
     units: UserUnits,
     unit_files: QuadletDir,
     images: PodmanImages,
+    containers: PodmanContainers,
     leftovers: PodmanLeftovers,
     journal: UserJournal,
     ledger: FileLedger,
@@ -98,6 +103,7 @@ impl Device {
                 .with_generator(Generator::new(environment.clone())),
             unit_files: QuadletDir::new(&places.quadlet),
             images: PodmanImages::new(environment.clone(), &places.data),
+            containers: PodmanContainers::new(environment.clone()),
             leftovers: PodmanLeftovers::new(environment.clone()),
             journal: UserJournal::new(environment.clone()),
             ledger: FileLedger::new(&places.agent),
@@ -119,6 +125,7 @@ impl Host for Device {
     type Units = UserUnits;
     type UnitFiles = QuadletDir;
     type Images = PodmanImages;
+    type Containers = PodmanContainers;
     type Leftovers = PodmanLeftovers;
     type Journal = UserJournal;
     type Ledger = FileLedger;
@@ -134,6 +141,9 @@ impl Host for Device {
     }
     fn images(&self) -> &PodmanImages {
         &self.images
+    }
+    fn containers(&self) -> &PodmanContainers {
+        &self.containers
     }
     fn leftovers(&self) -> &PodmanLeftovers {
         &self.leftovers

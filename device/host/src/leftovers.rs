@@ -6,7 +6,7 @@ use std::time::Duration;
 use fleet_protocol::DeploymentName;
 
 use crate::exec::{Environment, ExecError, Tool, run};
-use crate::names::{container_name, volume_name};
+use crate::names::{container_name, init_container_name, volume_name};
 
 /// Longest time for one call to podman; removing a volume of many files on a card takes a while.
 const WITHIN: Duration = Duration::from_secs(120);
@@ -46,7 +46,7 @@ pub enum LeftoversError {
 
 /// What a deployment that was taken away left in podman.
 pub trait Leftovers {
-    /// Removes the container and the volumes of a deployment, except the volumes in `keep` (names
+    /// Removes the containers, those of its init containers too, and the volumes of a deployment, except the volumes in `keep` (names
     /// within the deployment), and says what is still there. `None`: it is not known which are to be kept, so
     /// all stay, and the answer names them. The unit is expected to be stopped and its
     /// files gone; a container that runs nevertheless is killed.
@@ -77,10 +77,11 @@ impl PodmanLeftovers {
         Ok(run(&self.environment, Tool::Podman, args, WITHIN).await?.stdout)
     }
 
-    /// The container, if it is there.
-    async fn containers(&self, container: &str) -> Result<Vec<String>, ExecError> {
-        // The filter is a regular expression; ids have no character that means something in one.
-        let filter = format!("name=^{container}$");
+    /// The deployment's containers that are there.
+    async fn containers(&self, deployment: &DeploymentName) -> Result<Vec<String>, ExecError> {
+        let (main, inits) = (container_name(deployment), init_container_name(deployment, ""));
+        // The filter is a regular expression; of what ids are made of nothing means something in one.
+        let filter = format!("name=^{main}(\\.init-.*)?$");
         let listed = self
             .podman(&[
                 "ps",
@@ -92,7 +93,8 @@ impl PodmanLeftovers {
                 "{{.Names}}",
             ])
             .await?;
-        Ok(listed.lines().map(str::to_owned).collect())
+        let ours = |name: &&str| **name == main || name.starts_with(&inits);
+        Ok(listed.lines().filter(ours).map(str::to_owned).collect())
     }
 
     /// The volumes of the deployment that are not to be kept. All are listed and compared by prefix here:
@@ -122,12 +124,17 @@ impl Leftovers for PodmanLeftovers {
                 source,
             }
         };
-        let container = container_name(deployment);
         let prefix = volume_name(deployment, "");
+        let containers = self
+            .containers(deployment)
+            .await
+            .map_err(failed("list the containers"))?;
         // Refusals are not looked at here: what remains afterwards is what counts.
-        let _ = self
-            .podman(&["rm", "--force", "--ignore", "--time", "10", &container])
-            .await;
+        for container in &containers {
+            let _ = self
+                .podman(&["rm", "--force", "--ignore", "--time", "10", container])
+                .await;
+        }
         for volume in self
             .volumes(&prefix, keep)
             .await
@@ -139,7 +146,7 @@ impl Leftovers for PodmanLeftovers {
         }
         Ok(Remains {
             containers: self
-                .containers(&container)
+                .containers(deployment)
                 .await
                 .map_err(failed("list the containers"))?,
             volumes: self
@@ -171,7 +178,9 @@ mod tests {
         let make = |path: String| {
             let _ = crate::durable::replace(&dir.path().join("storage").join(path), b"", 0o600).unwrap();
         };
-        make("container/fleet-a".into());
+        for container in ["fleet-a", "fleet-a.init-b", "fleet-a-b", "fleet-ab.init-b"] {
+            make(format!("container/{container}"));
+        }
         for volume in volumes {
             make(format!("volume/{volume}"));
         }
@@ -199,6 +208,10 @@ mod tests {
             .collect();
         left.sort();
         assert_eq!(left, ["fleet-a-b.c", "fleet-a.keep", "fleet-ab.c", "mine"]);
+        let containers = std::fs::read_dir(dir.path().join("storage/container")).unwrap();
+        let mut left: Vec<_> = containers.map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["fleet-a-b", "fleet-ab.init-b"]);
     }
 
     #[tokio::test]
@@ -220,7 +233,7 @@ mod tests {
             .remove(&DeploymentName::new("a").unwrap(), Some(&BTreeSet::new()))
             .await
             .unwrap();
-        assert_eq!(remains.containers, ["fleet-a"]);
+        assert_eq!(remains.containers, ["fleet-a", "fleet-a.init-b"]);
         assert_eq!(remains.volumes, ["fleet-a.data"]);
     }
 
@@ -231,6 +244,6 @@ mod tests {
             .remove(&DeploymentName::new("a").unwrap(), Some(&BTreeSet::new()))
             .await
             .unwrap_err();
-        assert_eq!(error.to_string(), "podman could not list the volumes of a");
+        assert_eq!(error.to_string(), "podman could not list the containers of a");
     }
 }

@@ -9,8 +9,9 @@
 //! | [`Units`] | [`UserUnits`] | start, stop and observe units of `systemd --user` over D-Bus |
 //! | [`UnitFiles`] | [`QuadletDir`] | the Quadlet files that systemd's generator reads |
 //! | [`Images`] | [`PodmanImages`] | pull images, say what is present |
+//! | [`Containers`] | [`PodmanContainers`] | send a signal to a container that runs |
 //! | [`Leftovers`] | [`PodmanLeftovers`] | what a removed deployment left in podman |
-//! | [`Journal`] | [`UserJournal`] | the last log lines of one run of a unit |
+//! | [`Journal`] | [`UserJournal`] | the last log lines of one run of a unit, or of a container |
 //! | [`Ledger`] | [`FileLedger`] | small durable records |
 //! | [`DeviceFacts`] | [`LinuxFacts`] | what the device is and how it fares |
 //! | [`Clock`] | [`SystemClock`] | the time |
@@ -31,6 +32,7 @@
 )]
 
 mod clock;
+mod containers;
 mod facts;
 mod host;
 mod images;
@@ -52,6 +54,7 @@ mod fixture;
 pub mod quadlet;
 
 pub use clock::{Clock, SystemClock};
+pub use containers::{Containers, ContainersError, PodmanContainers, Signalled};
 pub use facts::{DeviceFacts, DeviceIdentity, FactsError, LinuxFacts, Vitals};
 pub use host::{Device, Host, Places};
 pub use images::{ImageError, ImageErrorKind, Images, PodmanImages, Pulled};

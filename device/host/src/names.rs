@@ -1,7 +1,8 @@
 //! Names on the device that are derived from a deployment's name, all in one place.
 //!
 //! A volume's part is set off by `.`, which no id contains: with `-`, volume `b-c` of deployment `a` and
-//! volume `c` of deployment `a-b` would be the same volume.
+//! volume `c` of deployment `a-b` would be the same volume. The same dot sets off an init container, behind `init-`: volumes
+//! and containers are different things to podman, so that a volume called `init-x` takes nothing from anybody.
 
 use std::fmt;
 
@@ -10,6 +11,32 @@ use fleet_protocol::deployment::RESERVED_NAMES;
 
 /// What every name of ours begins with.
 pub(crate) const PREFIX: &str = "fleet-";
+/// Between a deployment's name and that of one of its init containers.
+const INIT: &str = ".init-";
+
+/// Splits `<deployment>` or `<deployment>.init-<name>`.
+fn split(stem: &str) -> Option<(DeploymentName, Option<&str>)> {
+    let (deployment, init) = match stem.split_once(INIT) {
+        Some((deployment, init)) => (deployment, Some(init)),
+        None => (stem, None),
+    };
+    // An init container's name keeps the rules of an id.
+    let good = init.is_none_or(|init| DeploymentName::new(init).is_ok());
+    let deployment = DeploymentName::new(deployment).ok()?;
+    good.then_some((deployment, init))
+}
+
+/// The stem that a deployment's files, units and containers share.
+fn stem(deployment: &DeploymentName, init: Option<&str>) -> Result<String, NameError> {
+    if RESERVED_NAMES.contains(&deployment.as_str()) {
+        return Err(NameError::Reserved(deployment.as_str().to_owned()));
+    }
+    match init {
+        None => Ok(container_name(deployment)),
+        Some(name) if DeploymentName::new(name).is_ok() => Ok(init_container_name(deployment, name)),
+        Some(name) => malformed(name, "the name of an init container"),
+    }
+}
 
 /// Why a text is not one of our names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +78,8 @@ macro_rules! text_type {
     };
 }
 
-/// The unit of a deployment: `fleet-<deployment>.service`.
+/// A unit of a deployment: `fleet-<deployment>.service`, or that of one of its init containers,
+/// `fleet-<deployment>.init-<name>.service`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnitName(String);
 text_type!(UnitName);
@@ -62,23 +90,52 @@ impl UnitName {
     /// # Errors
     /// [`NameError::Reserved`] when that is a unit of the platform.
     pub fn of(deployment: &DeploymentName) -> Result<Self, NameError> {
-        if RESERVED_NAMES.contains(&deployment.as_str()) {
-            return Err(NameError::Reserved(deployment.as_str().to_owned()));
+        Ok(Self(format!("{}.service", stem(deployment, None)?)))
+    }
+
+    /// The unit of one of its init containers.
+    ///
+    /// # Errors
+    /// [`NameError`], also when `init` breaks the rules of an id.
+    pub fn init(deployment: &DeploymentName, init: &str) -> Result<Self, NameError> {
+        Ok(Self(format!("{}.service", stem(deployment, Some(init))?)))
+    }
+
+    /// Reads a unit's name as systemd tells it.
+    ///
+    /// # Errors
+    /// [`NameError`] when it is not one of a deployment.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let name = text
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.strip_suffix(".service"));
+        match name.and_then(split) {
+            Some((deployment, init)) => Ok(Self(format!("{}.service", stem(&deployment, init)?))),
+            None => malformed(text, "fleet-<deployment>.service"),
         }
-        Ok(Self(format!("{PREFIX}{deployment}.service")))
+    }
+
+    fn parts(&self) -> (DeploymentName, Option<&str>) {
+        let name = self
+            .0
+            .strip_prefix(PREFIX)
+            .and_then(|name| name.strip_suffix(".service"));
+        name.and_then(split).expect("every constructor checks it")
     }
 
     /// The deployment that this unit belongs to.
     ///
     /// # Panics
-    /// Never: the only constructor takes a deployment's name.
+    /// Never: every constructor checks it.
     #[must_use]
     pub fn deployment(&self) -> DeploymentName {
-        let name = self
-            .0
-            .strip_prefix(PREFIX)
-            .and_then(|name| name.strip_suffix(".service"));
-        DeploymentName::new(name.expect("built from a name")).expect("built from a name")
+        self.parts().0
+    }
+
+    /// The init container whose unit this is; `None` for the main one's.
+    #[must_use]
+    pub fn init_name(&self) -> Option<&str> {
+        self.parts().1
     }
 }
 
@@ -91,7 +148,7 @@ pub fn container_name(deployment: &DeploymentName) -> String {
 /// An init container of a deployment: `fleet-<deployment>.init-<name>`.
 #[must_use]
 pub fn init_container_name(deployment: &DeploymentName, init: &str) -> String {
-    format!("{PREFIX}{deployment}.init-{init}")
+    format!("{PREFIX}{deployment}{INIT}{init}")
 }
 
 /// A volume of a deployment: `fleet-<deployment>.<name>`.
@@ -100,7 +157,7 @@ pub fn volume_name(deployment: &DeploymentName, name: &str) -> String {
     format!("{PREFIX}{deployment}.{name}")
 }
 
-/// The name of a Quadlet file of ours: `fleet-<deployment>.container`.
+/// The name of a Quadlet file of ours: `fleet-<deployment>.container`, or `fleet-<deployment>.init-<name>.container`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnitFileName(String);
 text_type!(UnitFileName);
@@ -111,8 +168,15 @@ impl UnitFileName {
     /// # Errors
     /// [`NameError::Reserved`], as with [`UnitName::of`].
     pub fn container(deployment: &DeploymentName) -> Result<Self, NameError> {
-        UnitName::of(deployment)?;
-        Ok(Self(format!("{}.container", container_name(deployment))))
+        Ok(Self(format!("{}.container", stem(deployment, None)?)))
+    }
+
+    /// The file of one of its init containers.
+    ///
+    /// # Errors
+    /// [`NameError`], as with [`UnitName::init`].
+    pub fn init(deployment: &DeploymentName, init: &str) -> Result<Self, NameError> {
+        Ok(Self(format!("{}.container", stem(deployment, Some(init))?)))
     }
 
     /// Reads the name of a file found on disk.
@@ -123,10 +187,21 @@ impl UnitFileName {
         let name = text
             .strip_prefix(PREFIX)
             .and_then(|rest| rest.strip_suffix(".container"));
-        match name.and_then(|name| DeploymentName::new(name).ok()) {
-            Some(deployment) => Self::container(&deployment),
-            None => malformed(text, "fleet-<deployment>.container"),
+        match name.and_then(split) {
+            Some((deployment, init)) => Ok(Self(format!("{}.container", stem(&deployment, init)?))),
+            None => malformed(
+                text,
+                "fleet-<deployment>.container or fleet-<deployment>.init-<name>.container",
+            ),
         }
+    }
+
+    fn parts(&self) -> (DeploymentName, Option<&str>) {
+        let name = self
+            .0
+            .strip_prefix(PREFIX)
+            .and_then(|name| name.strip_suffix(".container"));
+        name.and_then(split).expect("every constructor checks it")
     }
 
     /// The deployment that the file belongs to.
@@ -135,11 +210,23 @@ impl UnitFileName {
     /// Never: every constructor checks it.
     #[must_use]
     pub fn deployment(&self) -> DeploymentName {
-        let name = self
+        self.parts().0
+    }
+
+    /// The init container whose file this is; `None` for the main one's.
+    #[must_use]
+    pub fn init_name(&self) -> Option<&str> {
+        self.parts().1
+    }
+
+    /// The unit that systemd's generator makes of it.
+    #[must_use]
+    pub fn unit(&self) -> UnitName {
+        let stem = self
             .0
-            .strip_prefix(PREFIX)
-            .and_then(|name| name.strip_suffix(".container"));
-        DeploymentName::new(name.expect("checked when built")).expect("checked when built")
+            .strip_suffix(".container")
+            .expect("every constructor checks it");
+        UnitName(format!("{stem}.service"))
     }
 }
 
@@ -222,6 +309,22 @@ mod tests {
         assert_ne!(volume_name(&name("a"), "b-c"), volume_name(&name("a-b"), "c"));
     }
 
+    /// No id contains a dot, so the first `.init-` is the one that was put there.
+    #[test]
+    fn an_init_container_takes_no_name_of_another_deployment_or_of_its_own_main_container() {
+        let units = [
+            UnitName::of(&name("a")),
+            UnitName::init(&name("a"), "b"),
+            UnitName::of(&name("a-init-b")),
+            UnitName::init(&name("a-init"), "b"),
+            UnitName::init(&name("a"), "init-b"),
+        ];
+        let different: std::collections::BTreeSet<_> = units.iter().cloned().map(Result::unwrap).collect();
+        assert_eq!(different.len(), units.len());
+        assert!(UnitName::init(&name("a"), "b.service\nx").is_err());
+        assert!(UnitName::init(&name("agent"), "b").is_err());
+    }
+
     #[test]
     fn file_names_are_read_back() {
         let parsed = UnitFileName::parse("fleet-a-b.container").unwrap();
@@ -229,7 +332,29 @@ mod tests {
             (parsed.as_str(), parsed.deployment()),
             ("fleet-a-b.container", name("a-b"))
         );
+        let init = UnitFileName::parse("fleet-a-b.init-set-up.container").unwrap();
+        assert_eq!(
+            (init.deployment(), init.init_name()),
+            (name("a-b"), Some("set-up"))
+        );
+        assert_eq!(init, UnitFileName::init(&name("a-b"), "set-up").unwrap());
+        let unit = init.unit();
+        assert_eq!(unit.as_str(), "fleet-a-b.init-set-up.service");
+        assert_eq!(UnitName::init(&name("a-b"), "set-up"), Ok(unit.clone()));
+        assert_eq!(UnitName::parse(unit.as_str()), Ok(unit.clone()));
+        assert_eq!(
+            (unit.deployment(), unit.init_name()),
+            (name("a-b"), Some("set-up"))
+        );
+        assert_eq!(parsed.unit(), UnitName::of(&name("a-b")).unwrap());
+        assert_eq!(parsed.init_name(), None);
         for text in [
+            "fleet-a.init-.container",
+            "fleet-a.init-B.container",
+            "fleet-a.init-b.init-c.container",
+            "fleet-.init-b.container",
+            "fleet-agent.init-b.container",
+            "fleet-a.b.container",
             "web.container",
             "fleet-.container",
             "fleet-agent.container",

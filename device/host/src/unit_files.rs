@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::Changed;
 use crate::durable;
 use crate::names::{NameError, UnitFileName};
+use crate::quadlet::Rendered;
 
 /// Largest file that is read back. Ours are a few KiB; a larger one is not ours, whatever its name.
 const MAX_BYTES: u64 = 4 << 20;
@@ -92,6 +93,31 @@ pub trait UnitFiles {
     /// # Errors
     /// [`UnitFilesError::Remove`].
     async fn remove(&self, name: &UnitFileName) -> Result<Changed, UnitFilesError>;
+
+    /// Makes the files of a deployment those of `rendered`: writes what differs and removes what is none of them, such as that of
+    /// an init container which is no more. What the main unit requires is written before it and removed after it, so that a
+    /// cut leaves no unit which requires another that is not there.
+    ///
+    /// # Errors
+    /// [`UnitFilesError`] of the file where it stopped. What is done so far is a part of the same, and may be repeated.
+    async fn replace(&self, rendered: &Rendered) -> Result<Changed, UnitFilesError> {
+        let mut changed = false;
+        for part in rendered.files() {
+            changed |= self.write(&part.file, &part.text).await?.is_changed();
+        }
+        let deployment = rendered.main.file.deployment();
+        for file in self.list().await? {
+            let wanted = rendered.files().any(|part| part.file == file);
+            if file.deployment() == deployment && !wanted {
+                changed |= self.remove(&file).await?.is_changed();
+            }
+        }
+        Ok(if changed {
+            Changed::Changed
+        } else {
+            Changed::Unchanged
+        })
+    }
 }
 
 /// The files in a folder, `~/.config/containers/systemd` on a device.
@@ -207,6 +233,40 @@ mod tests {
             Changed::Unchanged
         );
         assert_eq!(files.read(&name("fleet-web.container")).await.unwrap(), None);
+    }
+
+    fn rendered(inits: &[&str]) -> Rendered {
+        let inits: Vec<_> = inits
+            .iter()
+            .map(|name| serde_json::json!({"name": name, "image": "a.b/c:1"}))
+            .collect();
+        let score = serde_json::json!({"image": "a.b/c:1", "init_containers": inits});
+        let score = serde_json::from_value(score).unwrap();
+        crate::quadlet::render(&"web".parse().unwrap(), &score, &Default::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_init_container_that_is_no_more_leaves_no_file_and_others_keep_theirs() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = QuadletDir::new(dir.path());
+        let other = name("fleet-web-2.init-a.container");
+        let _ = files.write(&other, "x").await.unwrap();
+        assert!(files.replace(&rendered(&["a", "b"])).await.unwrap().is_changed());
+        assert!(!files.replace(&rendered(&["a", "b"])).await.unwrap().is_changed());
+        assert_eq!(files.list().await.unwrap().len(), 4);
+        assert!(files.replace(&rendered(&["b"])).await.unwrap().is_changed());
+        let left = files.list().await.unwrap();
+        let left: Vec<&str> = left.iter().map(UnitFileName::as_str).collect();
+        assert_eq!(
+            left,
+            [
+                other.as_str(),
+                "fleet-web.container",
+                "fleet-web.init-b.container"
+            ]
+        );
+        let main = files.read(&name("fleet-web.container")).await.unwrap().unwrap();
+        assert!(!main.contains("init-a"), "{main}");
     }
 
     #[tokio::test]

@@ -98,7 +98,7 @@ async fn a_unit_that_systemd_does_not_hold_is_taken_up_without_a_reload_and_star
         "the link is a boot's"
     );
     assert!(!scene.run("fleet-agent/generated/fleet-web.service").exists());
-    assert!(scene.units.start(&web(), LONG).await.unwrap().facts.is_up());
+    assert!(scene.units.start(&web(), &[], LONG).await.unwrap().facts.is_up());
 }
 
 /// The negative control: the file alone is not enough, since systemd does not look again.

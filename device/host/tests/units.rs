@@ -29,7 +29,7 @@ async fn with_systemd() -> (Bus, UserUnits) {
 #[tokio::test]
 async fn a_start_ends_with_the_run_that_it_began() {
     let (bus, units) = with_systemd().await;
-    let started = units.start(&web(), LONG).await.unwrap();
+    let started = units.start(&web(), &[], LONG).await.unwrap();
     assert_eq!(started.invocation_id.as_str(), "01".repeat(16));
     let facts = units.facts(&web()).await.unwrap();
     assert_eq!(facts.load_state, LoadState::Loaded);
@@ -39,7 +39,7 @@ async fn a_start_ends_with_the_run_that_it_began() {
     );
     assert_eq!(facts.state_change_monotonic, Duration::from_millis(1500));
     bus.set(|script| script.ending = Ending::Nothing);
-    let again = units.start(&web(), LONG).await.unwrap();
+    let again = units.start(&web(), &[], LONG).await.unwrap();
     assert_eq!(again.invocation_id, started.invocation_id, "it goes on");
     units.reload().await.unwrap();
     assert_eq!(bus.calls()[0], "Subscribe");
@@ -51,7 +51,7 @@ async fn a_start_whose_job_removed_is_lost_ends_by_the_poll() {
     let (bus, units) = with_systemd().await;
     bus.set(|script| script.signal_lost = true);
     let begun = Instant::now();
-    let started = timeout(LONG, units.start(&web(), LONG))
+    let started = timeout(LONG, units.start(&web(), &[], LONG))
         .await
         .expect("hangs without the signal")
         .unwrap();
@@ -68,7 +68,7 @@ async fn a_start_whose_job_removed_comes_does_not_wait_for_a_poll() {
     let (_bus, units) = with_systemd().await;
     units.facts(&web()).await.unwrap();
     let begun = Instant::now();
-    units.start(&web(), LONG).await.unwrap();
+    units.start(&web(), &[], LONG).await.unwrap();
     assert!(begun.elapsed() < FIRST_POLL, "{:?}", begun.elapsed());
 }
 
@@ -76,8 +76,11 @@ async fn a_start_whose_job_removed_comes_does_not_wait_for_a_poll() {
 async fn a_stop_and_a_restart_end_by_the_poll_too() {
     let (bus, units) = with_systemd().await;
     bus.set(|script| script.signal_lost = true);
-    units.start(&web(), LONG).await.unwrap();
-    let again = timeout(LONG, units.restart(&web(), LONG)).await.unwrap().unwrap();
+    units.start(&web(), &[], LONG).await.unwrap();
+    let again = timeout(LONG, units.restart(&web(), &[], LONG))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(again.invocation_id.as_str(), "02".repeat(16));
     timeout(LONG, units.stop(&web(), LONG)).await.unwrap().unwrap();
 }
@@ -87,7 +90,7 @@ async fn a_stop_and_a_restart_end_by_the_poll_too() {
 async fn a_skipped_unit_is_not_called_started() {
     let (bus, units) = with_systemd().await;
     bus.set(|script| script.ending = Ending::Skipped);
-    let error = units.start(&web(), LONG).await.unwrap_err();
+    let error = units.start(&web(), &[], LONG).await.unwrap_err();
     assert!(matches!(error, UnitsError::Skipped(_)), "{error}");
 }
 
@@ -97,7 +100,7 @@ async fn a_unit_that_fails_and_is_restarted_is_a_failure_with_its_facts() {
     for lost in [false, true] {
         let (bus, units) = with_systemd().await;
         bus.set(|script| (script.ending, script.signal_lost) = (Ending::Fails, lost));
-        let error = units.start(&web(), LONG).await.unwrap_err();
+        let error = units.start(&web(), &[], LONG).await.unwrap_err();
         let UnitsError::JobFailed {
             facts, job_result, ..
         } = &error
@@ -114,9 +117,9 @@ async fn a_unit_that_fails_and_is_restarted_is_a_failure_with_its_facts() {
 #[tokio::test]
 async fn a_restart_that_left_the_old_run_in_place_is_an_error() {
     let (bus, units) = with_systemd().await;
-    units.start(&web(), LONG).await.unwrap();
+    units.start(&web(), &[], LONG).await.unwrap();
     bus.set(|script| script.ending = Ending::Nothing);
-    let error = units.restart(&web(), LONG).await.unwrap_err();
+    let error = units.restart(&web(), &[], LONG).await.unwrap_err();
     assert!(
         error.is_transient() && matches!(error, UnitsError::JobFailed { .. }),
         "{error}"
@@ -129,7 +132,7 @@ async fn a_job_that_never_ends_is_left_at_the_deadline() {
     bus.set(|script| script.ending = Ending::Never);
     let within = Duration::from_millis(1200);
     let begun = Instant::now();
-    let error = units.start(&web(), within).await.unwrap_err();
+    let error = units.start(&web(), &[], within).await.unwrap_err();
     assert!(
         matches!(error, UnitsError::Deadline { .. }) && error.is_transient(),
         "{error}"
@@ -142,7 +145,7 @@ async fn a_unit_without_a_file_cannot_start_and_is_already_stopped() {
     let (bus, units) = with_systemd().await;
     bus.set(|script| script.known = false);
     assert!(matches!(
-        units.start(&web(), LONG).await,
+        units.start(&web(), &[], LONG).await,
         Err(UnitsError::NoSuchUnit(_))
     ));
     units.stop(&web(), LONG).await.unwrap();
@@ -215,7 +218,7 @@ async fn a_bus_that_goes_during_a_job_and_comes_back_does_not_lose_the_job() {
     let (mut bus, units) = with_systemd().await;
     bus.set(|script| script.ending = Ending::Never);
     let web = web();
-    let (started, ()) = tokio::join!(units.start(&web, LONG), async {
+    let (started, ()) = tokio::join!(units.start(&web, &[], LONG), async {
         tokio::time::timeout(LONG, async {
             while !bus.calls().iter().any(|call| call.starts_with("StartUnit")) {
                 tokio::time::sleep(Duration::from_millis(10)).await;

@@ -23,7 +23,16 @@ pub(super) fn run(bytes: &[u8]) {
         assert_eq!(key.to_string(), word);
     }
     if let Ok(name) = UnitFileName::parse(word) {
-        assert_eq!(UnitFileName::container(&name.deployment()), Ok(name));
+        let (deployment, unit) = (name.deployment(), name.unit());
+        assert_eq!(
+            (unit.deployment(), unit.init_name()),
+            (deployment.clone(), name.init_name())
+        );
+        let again = match name.init_name() {
+            None => UnitFileName::container(&deployment),
+            Some(init) => UnitFileName::init(&deployment, init),
+        };
+        assert_eq!(again, Ok(name));
     }
     let _never_dies = (
         Digest::parse(word),

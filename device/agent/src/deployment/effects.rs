@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use fleet_host::quadlet::{self, Rendered};
+use fleet_host::quadlet::{self, Digests, Rendered};
 use fleet_host::{
     ActiveState, Changed, Clock, Digest, Host, Images, InvocationId, Journal, Leftovers, LoadState,
     UnitFacts, UnitFiles, UnitFilesError, UnitName, Units, UnitsError,
@@ -107,7 +107,11 @@ impl<H: Host> Place<H> {
     fn render(&self, of: &Installed, score: &PodmanV0Score) -> Result<Rendered, Failure> {
         // A digest that does not parse is one of a damaged record: the tag then has to do.
         let digest = Digest::parse(&of.digest).ok();
-        quadlet::render(&self.name, score, digest.as_ref())
+        let digests: Digests = digest
+            .map(|digest| (score.image.to_string(), digest))
+            .into_iter()
+            .collect();
+        quadlet::render(&self.name, score, &digests)
             .map_err(|error| failure(error.kind(), error.to_string(), Retry::Never))
     }
 
@@ -139,7 +143,10 @@ impl<H: Host> Place<H> {
     ) -> Result<(Changed, UnitFacts), Failure> {
         let rendered = self.render(of, score)?;
         let changed = self
-            .write(&rendered)
+            .shared
+            .host
+            .unit_files()
+            .replace(&rendered)
             .await
             .map_err(|error| failures::of_files(&error))?;
         let of_units = |error: UnitsError| failures::of_units(&error, &[]);
@@ -175,21 +182,6 @@ impl<H: Host> Place<H> {
         Ok(taken.facts)
     }
 
-    /// Writes the one file that a deployment has, and removes others of its name.
-    async fn write(&self, rendered: &Rendered) -> Result<Changed, UnitFilesError> {
-        let files = self.shared.host.unit_files();
-        let mut changed = files.write(&rendered.file, &rendered.text).await?;
-        for file in files.list().await? {
-            if file.deployment() == self.name
-                && file != rendered.file
-                && files.remove(&file).await?.is_changed()
-            {
-                changed = Changed::Changed;
-            }
-        }
-        Ok(changed)
-    }
-
     fn active_run(&self, facts: &UnitFacts) -> Option<Run> {
         facts
             .invocation_id
@@ -210,8 +202,8 @@ impl<H: Host> Place<H> {
     }
 
     pub(super) async fn start(self, of: Installed, score: PodmanV0Score, replaces: Option<String>) -> Fact {
-        let within = match self.render(&of, &score) {
-            Ok(rendered) => rendered.start_within + GRACE,
+        let (within, inits) = match self.render(&of, &score) {
+            Ok(rendered) => (rendered.start_within + GRACE, rendered.init_units()),
             Err(failure) => {
                 return Fact::StartFailed {
                     failure,
@@ -219,15 +211,20 @@ impl<H: Host> Place<H> {
                 };
             }
         };
-        match self.try_start(replaces.as_deref(), within).await {
+        match self.try_start(replaces.as_deref(), &inits, within).await {
             Ok(run) => Fact::Started(run),
             Err(error) => self.start_failed(&of, &score, &error).await,
         }
     }
 
-    async fn try_start(&self, replaces: Option<&str>, within: Duration) -> Result<Run, UnitsError> {
+    async fn try_start(
+        &self,
+        replaces: Option<&str>,
+        inits: &[UnitName],
+        within: Duration,
+    ) -> Result<Run, UnitsError> {
         if self.at_rest.take() {
-            let started = self.units().start(&self.unit, within).await?;
+            let started = self.units().start(&self.unit, inits, within).await?;
             return self.run_of(started.facts);
         }
         let facts = self.units().facts(&self.unit).await?;
@@ -236,8 +233,8 @@ impl<H: Host> Place<H> {
         }
         let started = match self.active_run(&facts) {
             Some(run) if Some(run.invocation.as_str()) != replaces => return Ok(run),
-            Some(_) => self.units().restart(&self.unit, within).await?,
-            None => self.units().start(&self.unit, within).await?,
+            Some(_) => self.units().restart(&self.unit, inits, within).await?,
+            None => self.units().start(&self.unit, inits, within).await?,
         };
         self.run_of(started.facts)
     }
@@ -325,9 +322,13 @@ impl<H: Host> Place<H> {
             return Ok(None);
         };
         let files = self.shared.host.unit_files();
-        let text = files.read(&rendered.file).await?;
-        let same = text.as_deref() == Some(rendered.text.as_str());
-        Ok((!same).then(|| failures::of_drift(rendered.file.as_str(), text.is_none())))
+        for part in rendered.files() {
+            let text = files.read(&part.file).await?;
+            if text.as_deref() != Some(part.text.as_str()) {
+                return Ok(Some(failures::of_drift(part.file.as_str(), text.is_none())));
+            }
+        }
+        Ok(None)
     }
 
     async fn observe(&self, facts: &UnitFacts, policy: RestartPolicy, was_up: bool) -> Option<Observation> {

@@ -170,7 +170,7 @@ pub(crate) fn judge(name: &DeploymentName, bytes: &[u8]) -> Value {
         return rejected(generation, "spec-invalid", words.join("; "));
     }
     let Score::PodmanV0(score) = desired.score;
-    match quadlet::render(name, &score, None) {
+    match quadlet::render(name, &score, &quadlet::Digests::new()) {
         Ok(_) => Value::Usable {
             generation: desired.generation,
             score,

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{FileLedger, PodmanImages, PodmanLeftovers, QuadletDir, UserJournal, UserUnits, World};
+use super::{
+    FileLedger, PodmanContainers, PodmanImages, PodmanLeftovers, QuadletDir, UserJournal, UserUnits, World,
+};
 use crate::clock::Clock;
 use crate::facts::{DeviceFacts, DeviceIdentity, FactsError, Vitals};
 use crate::host::Host;
@@ -108,6 +110,7 @@ pub struct Device {
     units: UserUnits,
     unit_files: QuadletDir,
     images: PodmanImages,
+    containers: PodmanContainers,
     leftovers: PodmanLeftovers,
     journal: UserJournal,
     ledger: FileLedger,
@@ -122,6 +125,7 @@ impl Device {
             units: UserUnits::new(world.clone()),
             unit_files: QuadletDir::new(world.clone()),
             images: PodmanImages::new(world.clone()),
+            containers: PodmanContainers::new(world.clone()),
             leftovers: PodmanLeftovers::new(world.clone()),
             journal: UserJournal::new(world.clone()),
             ledger: FileLedger::new(world.clone()),
@@ -136,6 +140,7 @@ impl Host for Device {
     type Units = UserUnits;
     type UnitFiles = QuadletDir;
     type Images = PodmanImages;
+    type Containers = PodmanContainers;
     type Leftovers = PodmanLeftovers;
     type Journal = UserJournal;
     type Ledger = FileLedger;
@@ -151,6 +156,9 @@ impl Host for Device {
     }
     fn images(&self) -> &PodmanImages {
         &self.images
+    }
+    fn containers(&self) -> &PodmanContainers {
+        &self.containers
     }
     fn leftovers(&self) -> &PodmanLeftovers {
         &self.leftovers

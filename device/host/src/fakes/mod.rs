@@ -12,13 +12,14 @@ mod device;
 mod files;
 mod journal;
 mod podman;
+mod script;
 mod units;
 mod world;
 
 pub use device::{Device, LinuxFacts, SystemClock, SystemdSupervisor};
 pub use files::{FileLedger, QuadletDir};
 pub use journal::UserJournal;
-pub use podman::{PodmanImages, PodmanLeftovers};
+pub use podman::{PodmanContainers, PodmanImages, PodmanLeftovers};
 pub use units::UserUnits;
 pub use world::{Behaviour, World};
 

@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 
 use fleet_protocol::DeploymentName;
-use fleet_protocol::score::ImageRef;
+use fleet_protocol::score::{ImageRef, StopSignal};
 use fleet_protocol::state::PullProgress;
 
 use super::world::{Denied, Remote, World};
+use crate::containers::{Containers, ContainersError, Signalled};
 use crate::exec::{ExecError, ExecStatus};
 use crate::images::{ImageError, ImageErrorKind, Images, Pulled};
 use crate::leftovers::{Leftovers, LeftoversError, Remains};
-use crate::names::{Digest, container_name, volume_name};
+use crate::names::{Digest, UnitName, container_name, init_container_name, volume_name};
+use crate::units::ActiveState;
 
 /// The fake of [`crate::PodmanImages`].
 #[derive(Debug, Clone)]
@@ -93,6 +95,64 @@ impl Images for PodmanImages {
     }
 }
 
+/// The fake of [`crate::PodmanContainers`]. A container that heeds the signal has ended when the call returns, and systemd
+/// waits for its next try of it, or has none when its restart policy asks for none.
+#[derive(Debug, Clone)]
+pub struct PodmanContainers(World);
+
+impl PodmanContainers {
+    pub(super) fn new(world: World) -> Self {
+        Self(world)
+    }
+}
+
+impl Containers for PodmanContainers {
+    async fn signal(
+        &self,
+        deployment: &DeploymentName,
+        signal: StopSignal,
+    ) -> Result<Signalled, ContainersError> {
+        let subject = format!("{deployment} {}", signal.as_str());
+        self.0
+            .call("containers.signal", &subject)
+            .map_err(|denied| ContainersError {
+                deployment: deployment.clone(),
+                signal,
+                source: ExecError {
+                    tool: "podman",
+                    args: "kill".to_owned(),
+                    status: ExecStatus::NotStarted(denied.into()),
+                    stderr: String::new(),
+                },
+            })?;
+        let running = self
+            .0
+            .state
+            .borrow()
+            .containers
+            .contains(&container_name(deployment));
+        let Ok(unit) = UnitName::of(deployment) else {
+            return Ok(Signalled::NotRunning);
+        };
+        if !running {
+            return Ok(Signalled::NotRunning);
+        }
+        if !self.0.state.borrow().deaf.contains(deployment) {
+            {
+                let mut state = self.0.state.borrow_mut();
+                state.halt(&unit);
+                let again = state.starts_for_ever(&unit);
+                if let (true, Some(facts)) = (again, state.units.get_mut(&unit)) {
+                    facts.active_state = ActiveState::Activating;
+                    facts.sub_state = "auto-restart".to_owned();
+                }
+            }
+            self.0.tell(&unit);
+        }
+        Ok(Signalled::Sent)
+    }
+}
+
 /// The fake of [`crate::PodmanLeftovers`].
 #[derive(Debug, Clone)]
 pub struct PodmanLeftovers(World);
@@ -122,7 +182,8 @@ impl Leftovers for PodmanLeftovers {
                 },
             })?;
         let mut state = self.0.state.borrow_mut();
-        let container = container_name(deployment);
+        let (container, inits) = (container_name(deployment), init_container_name(deployment, ""));
+        let is_ours = |name: &String| *name == container || name.starts_with(&inits);
         let prefix = volume_name(deployment, "");
         let ours = |volume: &str| {
             volume
@@ -132,7 +193,7 @@ impl Leftovers for PodmanLeftovers {
         let stuck = state.stuck.clone();
         state
             .containers
-            .retain(|name| *name != container || stuck.contains(name));
+            .retain(|name| !is_ours(name) || stuck.contains(name));
         if keep.is_some() {
             state.volumes.retain(|name| !ours(name) || stuck.contains(name));
         }
@@ -140,7 +201,7 @@ impl Leftovers for PodmanLeftovers {
             containers: state
                 .containers
                 .iter()
-                .filter(|name| **name == container)
+                .filter(|name| is_ours(name))
                 .cloned()
                 .collect(),
             volumes: state.volumes.iter().filter(|name| ours(name)).cloned().collect(),

@@ -22,7 +22,7 @@ fn rendered() -> quadlet::Rendered {
         "image": IMAGE, "volumes": [{"source": {"volume": {"name": "data"}}, "path": "/data"}]
     }))
     .unwrap();
-    quadlet::render(&web(), &score, None).unwrap()
+    quadlet::render(&web(), &score, &quadlet::Digests::new()).unwrap()
 }
 
 fn image() -> ImageRef {
@@ -32,9 +32,17 @@ fn image() -> ImageRef {
 async fn deploy(device: &Device) -> Result<(), UnitsError> {
     let file = rendered();
     device.images().pull(&image(), &mut |_| ()).await.unwrap();
-    let _ = device.unit_files().write(&file.file, &file.text).await.unwrap();
+    let _ = device
+        .unit_files()
+        .write(&file.main.file, &file.main.text)
+        .await
+        .unwrap();
     device.units().reload().await?;
-    device.units().start(&file.unit, WITHIN).await.map(|_| ())
+    device
+        .units()
+        .start(&file.main.unit, &[], WITHIN)
+        .await
+        .map(|_| ())
 }
 
 #[tokio::test]
@@ -42,10 +50,14 @@ async fn a_unit_starts_only_with_its_file_loaded_and_its_image_pulled() {
     let world = World::new();
     let device = world.device();
     let file = rendered();
-    let start = || device.units().start(&file.unit, WITHIN);
+    let start = || device.units().start(&file.main.unit, &[], WITHIN);
     assert!(matches!(start().await, Err(UnitsError::NoSuchUnit(_))));
     assert_eq!(
-        device.unit_files().write(&file.file, &file.text).await.unwrap(),
+        device
+            .unit_files()
+            .write(&file.main.file, &file.main.text)
+            .await
+            .unwrap(),
         Changed::Changed
     );
     assert!(matches!(start().await, Err(UnitsError::NoSuchUnit(_))));
@@ -55,7 +67,7 @@ async fn a_unit_starts_only_with_its_file_loaded_and_its_image_pulled() {
     device.images().pull(&image(), &mut |_| ()).await.unwrap();
     let first = start().await.unwrap().invocation_id;
     assert_eq!(start().await.unwrap().invocation_id, first, "it runs already");
-    assert_eq!(world.running_image(&file.unit).as_deref(), Some(IMAGE));
+    assert_eq!(world.running_image(&file.main.unit).as_deref(), Some(IMAGE));
     assert!(world.podman_holds().contains("fleet-web.data"));
 }
 
@@ -70,7 +82,7 @@ async fn a_power_cut_keeps_what_was_written_and_loses_the_rest() {
     assert!(device.ledger().write(Shelf::Progress, &web(), &2).await.is_err());
     assert!(world.is_dark() && world.fired() == ["power"]);
     assert!(device.units().reload().await.is_err());
-    let before = world.running_image(&rendered().unit);
+    let before = world.running_image(&rendered().main.unit);
     world.reboot();
     assert_eq!(
         device
@@ -80,7 +92,7 @@ async fn a_power_cut_keeps_what_was_written_and_loses_the_rest() {
             .unwrap(),
         Reading::Found(1)
     );
-    assert_eq!(world.running_image(&rendered().unit), before);
+    assert_eq!(world.running_image(&rendered().main.unit), before);
 }
 
 #[tokio::test]
@@ -138,20 +150,28 @@ async fn a_new_unit_needs_no_reload_a_known_one_does_and_one_that_a_reload_saw_i
             .filter(|call| *call == "units.reload")
             .count()
     };
-    let taken = device.units().take_up(&file.unit).await.unwrap();
+    let taken = device.units().take_up(&file.main.unit).await.unwrap();
     assert_eq!((taken.facts.load_state, reloads()), (LoadState::NotFound, 1));
-    let _ = device.unit_files().write(&file.file, &file.text).await.unwrap();
-    let taken = device.units().take_up(&file.unit).await.unwrap();
+    let _ = device
+        .unit_files()
+        .write(&file.main.file, &file.main.text)
+        .await
+        .unwrap();
+    let taken = device.units().take_up(&file.main.unit).await.unwrap();
     assert_eq!((taken.facts.load_state, reloads()), (LoadState::Loaded, 1));
-    let _ = device.unit_files().remove(&file.file).await.unwrap();
-    device.units().let_go(&file.unit).await.unwrap();
+    let _ = device.unit_files().remove(&file.main.file).await.unwrap();
+    device.units().let_go(&file.main.unit).await.unwrap();
     assert_eq!(reloads(), 1);
-    let _ = device.unit_files().write(&file.file, &file.text).await.unwrap();
+    let _ = device
+        .unit_files()
+        .write(&file.main.file, &file.main.text)
+        .await
+        .unwrap();
     device.units().reload().await.unwrap();
-    device.units().take_up(&file.unit).await.unwrap();
-    let _ = device.unit_files().remove(&file.file).await.unwrap();
-    device.units().let_go(&file.unit).await.unwrap();
+    device.units().take_up(&file.main.unit).await.unwrap();
+    let _ = device.unit_files().remove(&file.main.file).await.unwrap();
+    device.units().let_go(&file.main.unit).await.unwrap();
     assert_eq!(reloads(), 4);
-    let facts = device.units().facts(&file.unit).await.unwrap();
+    let facts = device.units().facts(&file.main.unit).await.unwrap();
     assert_eq!(facts.load_state, LoadState::NotFound);
 }

@@ -16,7 +16,7 @@ use crate::ledger::Shelf;
 use crate::names::{Digest, InvocationId, UnitFileName, UnitName};
 use crate::units::UnitFacts;
 
-/// What a container does when it is started.
+/// What a container does when it is started. An init container that is not told otherwise ends well at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Behaviour {
     /// Comes up and stays up.
@@ -28,7 +28,7 @@ pub enum Behaviour {
         /// What it prints.
         lines: Vec<String>,
     },
-    /// Never becomes ready: a start job waits for its deadline.
+    /// Never becomes ready: a start job waits for its deadline. An init container is ended at its own.
     Hangs,
     /// A condition of the unit does not hold.
     Skipped,
@@ -64,17 +64,23 @@ pub(super) struct State {
     pub(super) registry_down: bool,
     pub(super) pull_time: Duration,
     pub(super) behaviours: BTreeMap<DeploymentName, Behaviour>,
+    /// Of init containers, by their units.
+    pub(super) init_behaviours: BTreeMap<UnitName, Behaviour>,
+    /// Deployments whose container ignores its stop signal.
+    pub(super) deaf: BTreeSet<DeploymentName>,
     pub(super) stuck: BTreeSet<String>,
     pub(super) now: DateTime<Utc>,
     pub(super) boots: u64,
     // Records of the test.
     pub(super) logs: BTreeMap<InvocationId, Vec<String>>,
+    /// Every container that was started, in order, by its unit.
+    pub(super) begun: Vec<UnitName>,
     pub(super) notes: Vec<String>,
     pub(super) journal: super::journal::Store,
     pub(super) watchdog: Option<Duration>,
     pub(super) data_free_mib: u64,
-    refused: BTreeSet<DeploymentName>,
-    podman_problem: Option<String>,
+    pub(super) refused: BTreeSet<DeploymentName>,
+    pub(super) podman_problem: Option<String>,
     podman_asked: u64,
     runs: u64,
     writes: u64,
@@ -122,95 +128,6 @@ impl World {
         super::Device::new(self.clone())
     }
 
-    // --- scripting ---
-
-    /// The registry has this image. Its digest is made from the name.
-    pub fn registry_holds(&self, image: &str, layers: u32) -> Digest {
-        let sum = image.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
-            (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        let digest = Digest::parse(&format!("sha256:{sum:064x}")).expect("64 hex digits");
-        let remote = Remote::Holds {
-            digest: digest.clone(),
-            layers,
-        };
-        self.state.borrow_mut().registry.insert(image.to_owned(), remote);
-        digest
-    }
-
-    /// A pull of this image fails so. What no call mentions is not found.
-    pub fn registry_fails(&self, image: &str, kind: ImageErrorKind) {
-        self.state
-            .borrow_mut()
-            .registry
-            .insert(image.to_owned(), Remote::Fails(kind));
-    }
-
-    /// The registry is out of reach, or back.
-    pub fn registry_down(&self, down: bool) {
-        self.state.borrow_mut().registry_down = down;
-    }
-
-    /// How long each pull takes, by tokio's clock.
-    pub fn pulls_take(&self, time: Duration) {
-        self.state.borrow_mut().pull_time = time;
-    }
-
-    /// What the deployment's container does from its next start on.
-    pub fn behaves(&self, deployment: &DeploymentName, behaviour: Behaviour) {
-        self.state
-            .borrow_mut()
-            .behaviours
-            .insert(deployment.clone(), behaviour);
-    }
-
-    /// podman cannot remove this container or volume.
-    pub fn is_stuck(&self, name: &str, stuck: bool) {
-        let mut state = self.state.borrow_mut();
-        if stuck {
-            state.stuck.insert(name.to_owned());
-        } else {
-            state.stuck.remove(name);
-        }
-    }
-
-    /// The disk refuses records of this deployment, or takes them again.
-    pub fn refuse_records(&self, deployment: &DeploymentName, refused: bool) {
-        let mut state = self.state.borrow_mut();
-        if refused {
-            state.refused.insert(deployment.clone());
-        } else {
-            state.refused.remove(deployment);
-        }
-    }
-
-    /// podman does not answer, or does again. It counts behind its words, so that they differ each time.
-    pub fn podman_problem(&self, words: Option<&str>) {
-        self.state.borrow_mut().podman_problem = words.map(str::to_owned);
-    }
-
-    /// Both clocks go forward.
-    pub fn advance(&self, time: Duration) {
-        let mut state = self.state.borrow_mut();
-        state.monotonic += time;
-        state.now += time;
-    }
-
-    /// Sets the wall clock.
-    pub fn set_now(&self, now: DateTime<Utc>) {
-        self.state.borrow_mut().now = now;
-    }
-
-    /// systemd wants a sign of life this often.
-    pub fn set_watchdog(&self, interval: Option<Duration>) {
-        self.state.borrow_mut().watchdog = interval;
-    }
-
-    /// Sets the free space on `data`.
-    pub fn set_data_free_mib(&self, mib: u64) {
-        self.state.borrow_mut().data_free_mib = mib;
-    }
-
     // --- faults ---
 
     /// The `nth` call (from 1, counted from now) of `operation` fails and has no effect. Operations are `units.start`,
@@ -254,10 +171,14 @@ impl World {
             state.watched.clear();
             state.changed.clear();
             state.load();
-            state.loaded.keys().cloned().collect::<Vec<_>>()
+            let main = state.loaded.keys().filter(|unit| unit.init_name().is_none());
+            main.cloned().collect::<Vec<_>>()
         };
         for unit in names {
-            self.state.borrow_mut().run(&unit);
+            let mut state = self.state.borrow_mut();
+            if state.run_inits(&unit).is_ok() {
+                state.run(&unit);
+            }
         }
     }
 
@@ -275,7 +196,8 @@ impl World {
 
     // --- what happens behind the agent's back ---
 
-    /// The container ends by itself; systemd starts it again.
+    /// The container ends by itself; systemd starts it again, and its init containers before it. Also systemd's next try
+    /// after an init container has failed.
     pub fn crash(&self, unit: &UnitName) {
         let restarts = self
             .state
@@ -283,14 +205,19 @@ impl World {
             .units
             .get(unit)
             .map_or(0, |facts| facts.n_restarts);
-        {
+        let inits = {
             let mut state = self.state.borrow_mut();
-            state.run(unit);
-            if let Some(facts) = state.units.get_mut(unit) {
-                facts.n_restarts = restarts + 1;
+            if state.run_inits(unit).is_ok() {
+                state.run(unit);
+                if let Some(facts) = state.units.get_mut(unit) {
+                    facts.n_restarts = restarts + 1;
+                }
             }
+            state.inits_of(unit)
+        };
+        for unit in inits.iter().chain([unit]) {
+            self.tell(unit);
         }
-        self.tell(unit);
     }
 
     /// Somebody stops the unit by hand.
@@ -360,6 +287,17 @@ impl World {
         let state = self.state.borrow();
         let up = state.units.get(unit).is_some_and(UnitFacts::is_up);
         up.then(|| image_of(state.loaded.get(unit)?)).flatten()
+    }
+
+    /// Units whose containers were started so far, in order: one entry for each start.
+    #[must_use]
+    pub fn begun(&self) -> Vec<String> {
+        self.state
+            .borrow()
+            .begun
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     /// Names of containers and volumes in podman.
@@ -435,31 +373,34 @@ impl State {
         self.loaded = self
             .files
             .iter()
-            .filter_map(|(file, text)| Some((UnitName::of(&file.deployment()).ok()?, text.clone())))
+            .map(|(file, text)| (file.unit(), text.clone()))
             .collect();
         self.linked = self.loaded.keys().cloned().collect();
     }
 
-    /// Loads one unit that is not loaded; whether that could be done.
+    /// Loads one unit that is not loaded, with its init containers; whether that could be done.
     pub(super) fn load_new(&mut self, unit: &UnitName) -> bool {
         if self.loaded.contains_key(unit) {
             return false;
         }
-        let mut files = self.files.iter();
-        let Some((_, text)) = files.find(|(file, _)| file.deployment() == unit.deployment()) else {
+        let ours = |name: &UnitName| name.deployment() == unit.deployment();
+        let files = self.files.iter().map(|(file, text)| (file.unit(), text.clone()));
+        let ours: BTreeMap<UnitName, String> = files.filter(|(name, _)| ours(name)).collect();
+        if !ours.contains_key(unit) {
             return false;
-        };
-        self.loaded.insert(unit.clone(), text.clone());
+        }
+        self.loaded.extend(ours);
         true
     }
 
-    /// Drops one unit that is down and that nothing links to; whether it is gone.
+    /// Drops one unit that is down and that nothing links to, with its init containers; whether it is gone.
     pub(super) fn unload(&mut self, unit: &UnitName) -> bool {
         let up = self.units.get(unit).is_some_and(|facts| !facts.is_down());
         if up || self.linked.contains(unit) {
             return false;
         }
-        self.loaded.remove(unit);
+        self.loaded
+            .retain(|name, _| name.deployment() != unit.deployment());
         true
     }
 

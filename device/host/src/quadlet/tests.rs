@@ -18,7 +18,7 @@ fn score(value: Value) -> PodmanV0Score {
 }
 
 fn text(value: Value) -> Result<String, QuadletError> {
-    render(&name("web"), &score(value), None).map(|rendered| rendered.text)
+    render(&name("web"), &score(value), &Digests::new()).map(|rendered| rendered.main.text)
 }
 
 /// Values of a key, in order.
@@ -115,13 +115,14 @@ fn a_score_with_everything() {
         "labels": {"team": "edge & co"}
     }));
     let digest = Digest::parse(SHA).unwrap();
-    let rendered = render(&name("web"), &score, Some(&digest)).unwrap();
+    let digests = Digests::from([(score.image.to_string(), digest)]);
+    let rendered = render(&name("web"), &score, &digests).unwrap();
     assert_eq!(
-        (rendered.file.as_str(), rendered.unit.as_str()),
+        (rendered.main.file.as_str(), rendered.main.unit.as_str()),
         ("fleet-web.container", "fleet-web.service")
     );
     assert_eq!(kept_volumes(&score), ["data".to_owned()].into());
-    insta::assert_snapshot!(rendered.text);
+    insta::assert_snapshot!(rendered.main.text);
 }
 
 #[test]
@@ -130,6 +131,104 @@ fn a_job_that_runs_once_without_a_network() {
         text(json!({"image": "a.b/c:1", "restart": "never", "network": "none", "health": {"command": ["it's"]}}))
             .unwrap()
     );
+}
+
+/// The files of a score with init containers, each after its name.
+fn all_files(value: Value, digests: &Digests) -> String {
+    let rendered = render(&name("web"), &score(value), digests).unwrap();
+    let parts = rendered
+        .files()
+        .map(|part| format!("===== {} =====\n{}", part.file, part.text));
+    parts.collect::<Vec<_>>().join("\n")
+}
+
+fn with_inits() -> Value {
+    json!({
+        "image": "10.0.2.100:5000/web:1",
+        "volumes": [{"source": {"volume": {"name": "data"}}, "path": "/data", "read_only": true}],
+        "lifecycle": {"stop_signal": "SIGUSR1", "grace_period": "1500ms", "sigkill_fallback": false},
+        "network": "host",
+        "init_containers": [
+            {
+                "name": "prepare", "image": "10.0.2.100:5000/tools:1", "args": ["mkdir", "-p", "/data/a b", "100%"],
+                "env": [{"name": "A", "value": "$b"}], "timeout": "30s",
+                "volumes": [{"source": {"volume": {"name": "data"}}, "path": "/data"}]
+            },
+            {"name": "migrate", "image": "10.0.2.100:5000/web:1"},
+            {"name": "warm-up", "image": "10.0.2.100:5000/tools:1"}
+        ]
+    })
+}
+
+#[test]
+fn init_containers_are_units_of_their_own_before_the_main_one() {
+    let digest = Digest::parse(SHA).unwrap();
+    let digests = Digests::from([("10.0.2.100:5000/tools:1".to_owned(), digest)]);
+    insta::assert_snapshot!(all_files(with_inits(), &digests));
+    let rendered = render(&name("web"), &score(with_inits()), &digests).unwrap();
+    let units: Vec<String> = rendered.init_units().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        units,
+        [
+            "fleet-web.init-prepare.service",
+            "fleet-web.init-migrate.service",
+            "fleet-web.init-warm-up.service"
+        ]
+    );
+    assert_eq!(rendered.inits[0].timeout.as_secs(), 30);
+}
+
+#[test]
+fn the_time_to_start_covers_every_init_container_and_the_time_to_stop_the_grace_period() {
+    let rendered = render(&name("web"), &score(with_inits()), &Digests::new()).unwrap();
+    assert_eq!(rendered.start_within.as_secs(), 120 + (30 + 60) + 2 * (300 + 60));
+    assert_eq!(values(&rendered.main.text, "TimeoutStartSec"), ["120"]);
+    // Half a second of grace is not lost.
+    assert_eq!(values(&rendered.main.text, "StopTimeout"), ["2"]);
+    assert_eq!(values(&rendered.main.text, "TimeoutStopSec"), ["17"]);
+    assert_eq!(rendered.stop_within.as_millis(), 16_500);
+}
+
+#[test]
+fn the_least_score_has_the_usual_patience() {
+    let text = text(json!({"image": "a.b/c:1"})).unwrap();
+    // The image's own: a database may have one of its own for a reason.
+    assert!(values(&text, "StopSignal").is_empty());
+    assert_eq!(values(&text, "StopTimeout"), ["30"]);
+    assert_eq!(values(&text, "TimeoutStopSec"), ["45"]);
+}
+
+#[test]
+fn what_an_init_container_cannot_say_is_refused_with_its_field() {
+    let init = |part: Value| {
+        let mut init = json!({"name": "b", "image": "a.b/c:1"});
+        init.as_object_mut()
+            .unwrap()
+            .extend(part.as_object().unwrap().clone());
+        json!({"image": "a.b/c:1", "init_containers": [{"name": "a", "image": "a.b/c:1"}, init]})
+    };
+    let cases = [
+        (json!({"args": ["x", ""]}), "init_containers[1].args[1]"),
+        (
+            json!({"env": [{"name": "A", "value": "\u{80}"}]}),
+            "init_containers[1].env[0].value",
+        ),
+    ];
+    for (part, path) in cases {
+        match text(init(part)) {
+            Err(QuadletError::Inexpressible { field, .. }) => assert_eq!(field, path),
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn volumes_that_only_an_init_container_mounts_are_kept_as_it_says() {
+    let score = score(json!({"image": "a.b/c:1", "init_containers": [{
+        "name": "a", "image": "a.b/c:1",
+        "volumes": [{"source": {"volume": {"name": "seed", "keep": true}}, "path": "/seed"}]
+    }]}));
+    assert_eq!(kept_volumes(&score), ["seed".to_owned()].into());
 }
 
 #[test]
@@ -160,7 +259,11 @@ fn what_quadlet_cannot_say_is_refused_with_its_field() {
         text(json!({"image": "a.b/c:1", "user": "a\nb"})),
         Err(QuadletError::Invalid(_))
     ));
-    let agent = render(&name("agent"), &score(json!({"image": "a.b/c:1"})), None);
+    let agent = render(
+        &name("agent"),
+        &score(json!({"image": "a.b/c:1"})),
+        &Digests::new(),
+    );
     assert!(matches!(agent, Err(QuadletError::Name(_))));
 }
 
@@ -178,7 +281,7 @@ fn the_time_to_start_covers_the_health_check() {
         render(
             &name("web"),
             &score(json!({"image": "a.b/c:1", "health": health})),
-            None,
+            &Digests::new(),
         )
         .unwrap()
         .start_within
@@ -213,6 +316,13 @@ fn nasty() -> impl Strategy<Value = String> {
 const KEYS: &[&str] = &[
     "Description",
     "StartLimitIntervalSec",
+    "PartOf",
+    "Requires",
+    "After",
+    "StopSignal",
+    "StopTimeout",
+    "Type",
+    "RestartMode",
     "DefaultDependencies",
     "ContainerName",
     "Image",
@@ -264,6 +374,9 @@ proptest! {
             "labels": {"l": label},
             "health": {"command": command},
             "user": user,
+            "init_containers": [{
+                "name": "a", "image": "a.b/c:1", "args": args, "env": [{"name": "A", "value": value}],
+            }],
         }));
         // Whatever is taken, even when other fields are refused: leave those out.
         let mut taken = score.clone();
@@ -276,7 +389,7 @@ proptest! {
                 _ => prop_assert!(false, "{problem}"),
             }
         }
-        let rendered = match render(&name("web"), &taken, None) {
+        let rendered = match render(&name("web"), &taken, &Digests::new()) {
             Ok(rendered) => rendered,
             Err(QuadletError::Inexpressible { field, .. }) => {
                 let argument = args.iter().any(|arg| arg.is_empty() || arg == ";");
@@ -285,7 +398,16 @@ proptest! {
             }
             Err(error) => panic!("{error}"),
         };
-        let text = &rendered.text;
+        let init = &rendered.inits[0].of.text;
+        let sections: Vec<&str> = init.lines().filter(|line| line.starts_with('[')).collect();
+        prop_assert_eq!(sections, ["[Unit]", "[Quadlet]", "[Container]", "[Service]"]);
+        for line in init.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', '['])) {
+            prop_assert!(KEYS.contains(&line.split('=').next().unwrap_or_default()), "{}", line);
+            prop_assert!(!line.ends_with('\\') && !line.contains(['\r', '\0']), "{}", line);
+        }
+        let exec: Vec<String> = values(init, "Exec").iter().flat_map(|line| split(line)).collect();
+        prop_assert_eq!(read_back(exec), args.clone());
+        let text = &rendered.main.text;
         let sections: Vec<&str> = text.lines().filter(|line| line.starts_with('[')).collect();
         prop_assert_eq!(sections, ["[Unit]", "[Quadlet]", "[Container]", "[Service]", "[Install]"]);
         for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', '['])) {
@@ -311,6 +433,6 @@ proptest! {
             let volume = expanded(values(text, "Volume")[0]).expect("nothing to expand");
             prop_assert_eq!(volume, format!("/srv/{path}:{}:rw", mount.path));
         }
-        prop_assert_eq!(&render(&name("web"), &taken, None).unwrap().text, text);
+        prop_assert_eq!(&render(&name("web"), &taken, &Digests::new()).unwrap().main.text, text);
     }
 }

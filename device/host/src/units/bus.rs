@@ -34,12 +34,16 @@ pub(super) struct Shared {
     pub(super) news: Notify,
     /// A job ended.
     pub(super) jobs: Notify,
+    /// A unit that a start looks at may have changed, or the bus was lost.
+    pub(super) inits: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// By the unit's object path.
     watched: BTreeMap<String, UnitName>,
+    /// Units of init containers that starts look at, by object path: how many starts.
+    looked_at: BTreeMap<String, usize>,
     changed: BTreeSet<UnitName>,
     waiting: usize,
     /// Results of jobs by their object path, in the order of the paths.
@@ -63,7 +67,13 @@ impl Shared {
     }
 
     fn watched_paths(&self) -> BTreeSet<String> {
-        self.state().watched.keys().cloned().collect()
+        let state = self.state();
+        state
+            .watched
+            .keys()
+            .chain(state.looked_at.keys())
+            .cloned()
+            .collect()
     }
 
     pub(super) fn take_changed(&self) -> BTreeSet<UnitName> {
@@ -77,10 +87,14 @@ impl Shared {
         state.changed.extend(all);
         drop(state);
         self.news.notify_waiters();
+        self.inits.notify_waiters();
     }
 
     fn changed(&self, path: &str) {
         let mut state = self.state();
+        if state.looked_at.contains_key(path) {
+            self.inits.notify_waiters();
+        }
         let Some(unit) = state.watched.get(path).cloned() else {
             return;
         };
@@ -124,6 +138,42 @@ impl Drop for Waiting {
         state.waiting -= 1;
         if state.waiting == 0 {
             state.results.clear();
+        }
+    }
+}
+
+/// As long as it lives, these units are heard of, beside those that are watched. A link learns of it by [`Link::follow`]; what it
+/// hears afterwards until its next call goes unheeded.
+pub(super) struct Looking {
+    shared: Arc<Shared>,
+    paths: Vec<String>,
+}
+
+impl Looking {
+    pub(super) fn new(shared: &Arc<Shared>, units: &[UnitName]) -> Self {
+        let paths: Vec<String> = units.iter().map(|unit| unit_path(unit.as_str())).collect();
+        let mut state = shared.state();
+        for path in &paths {
+            *state.looked_at.entry(path.clone()).or_default() += 1;
+        }
+        drop(state);
+        Self {
+            shared: Arc::clone(shared),
+            paths,
+        }
+    }
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        for path in &self.paths {
+            if let Some(count) = state.looked_at.get_mut(path) {
+                *count -= 1;
+                if *count == 0 {
+                    state.looked_at.remove(path);
+                }
+            }
         }
     }
 }

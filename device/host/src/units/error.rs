@@ -56,6 +56,15 @@ pub enum UnitsError {
         /// What systemd knew right after.
         facts: Box<UnitFacts>,
     },
+    /// An init container of the unit failed or ran out of time, in a run that began after what was asked for. systemd tries it
+    /// again by itself, and the start goes on behind it.
+    #[error("init container {} {}", unit.init_name().unwrap_or_default(), in_time(facts))]
+    InitFailed {
+        /// The init container's unit.
+        unit: UnitName,
+        /// What systemd knew of it right after.
+        facts: Box<UnitFacts>,
+    },
     /// A condition of the unit kept it from starting; systemd calls that job done.
     #[error("{0} was skipped: one of its conditions does not hold")]
     Skipped(UnitName),
@@ -77,6 +86,14 @@ pub enum UnitsError {
     },
 }
 
+/// How a run of an init container ended.
+fn in_time(facts: &UnitFacts) -> String {
+    match facts.result.as_str() {
+        "timeout" => "was not done in time, and was ended".to_owned(),
+        _ => facts.describe(),
+    }
+}
+
 impl UnitsError {
     /// Whether the same call can succeed later without anybody changing the deployment.
     #[must_use]
@@ -90,7 +107,9 @@ impl UnitsError {
             Self::Refused { name, .. } => {
                 name.ends_with(".LimitsExceeded") || name.ends_with(".TransactionIsDestructive")
             }
-            Self::NoSuchUnit(_) | Self::Skipped(_) | Self::Malformed { .. } => false,
+            Self::NoSuchUnit(_) | Self::InitFailed { .. } | Self::Skipped(_) | Self::Malformed { .. } => {
+                false
+            }
         }
     }
 
@@ -103,6 +122,8 @@ impl UnitsError {
             Self::NoSuchUnit(_) => "unit-missing",
             Self::Refused { .. } | Self::Malformed { .. } => "systemd-refused",
             Self::JobFailed { .. } => "container-failed",
+            Self::InitFailed { facts, .. } if facts.result == "timeout" => "init-timeout",
+            Self::InitFailed { .. } => "init-failed",
             Self::Skipped(_) => "unit-skipped",
             Self::Deadline { .. } => "start-timeout",
         }

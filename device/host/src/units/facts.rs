@@ -99,6 +99,15 @@ pub struct UnitFacts {
     pub exec_main_status: i32,
     /// When the state last changed, since boot (`CLOCK_MONOTONIC`); zero when never.
     pub state_change_monotonic: Duration,
+    /// When it last came up, since boot; zero when never.
+    pub active_enter: Duration,
+    /// When it last began to go down, since boot; zero when never.
+    pub active_exit: Duration,
+    /// When it was last down at the end of that, since boot; zero when never. A restart passes through it.
+    pub inactive_enter: Duration,
+    /// When systemd starts it again by itself, since boot; only while it waits for that, and only where the service's own
+    /// properties were read.
+    pub next_restart: Option<Duration>,
     /// Whether the conditions of the last start held.
     pub condition_result: bool,
     /// A job is queued or running.

@@ -69,8 +69,9 @@ impl Generator {
         self.environment.runtime_dir.join("systemd")
     }
 
-    fn generated(&self, unit: &UnitName) -> PathBuf {
-        self.systemd().join("generator").join(unit.as_str())
+    /// Where the generated files of all units are.
+    fn folder(&self) -> PathBuf {
+        self.systemd().join("generator")
     }
 
     /// Generates the unit beside systemd's own folder. Nothing counts before [`Generator::place`].
@@ -89,24 +90,43 @@ impl Generator {
         })
     }
 
-    /// Puts what was generated where systemd finds it. Only this one file: links that make `default.target` want it
-    /// count at a boot, and each boot makes them.
-    pub(super) fn place(&self, generated: Generated) -> Result<(), GeneratorError> {
+    /// Puts what was generated where systemd finds it, and names the units of init containers among it. Only the files of this
+    /// deployment: links that make `default.target` want it count at a boot, and each boot makes them.
+    pub(super) fn place(&self, generated: Generated) -> Result<Vec<UnitName>, GeneratorError> {
         let Generated { staging, unit } = generated;
-        let (from, to) = (staging.0.join(unit.as_str()), self.generated(&unit));
-        make_folder(&self.systemd().join("generator"))?;
-        std::fs::rename(&from, &to).map_err(failed("place", &to))?;
-        self.ring()
+        let folder = self.folder();
+        make_folder(&folder)?;
+        let mut inits = units_of(&staging.0, &unit).map_err(failed("list", &staging.0))?;
+        inits.retain(|found| *found != unit);
+        // The main one last: what it requires is there before it.
+        for name in inits.iter().chain([&unit]) {
+            let (from, to) = (staging.0.join(name.as_str()), folder.join(name.as_str()));
+            std::fs::rename(&from, &to).map_err(failed("place", &to))?;
+        }
+        self.ring()?;
+        Ok(inits)
     }
 
-    /// Takes away what [`Generator::place`], a reload or the boot put there.
+    /// Takes away what [`Generator::place`], a reload or the boot put there, of the whole deployment.
     pub(super) fn withdraw(&self, unit: &UnitName) -> Result<(), GeneratorError> {
-        let path = self.generated(unit);
-        match std::fs::remove_file(&path) {
-            Ok(()) => self.ring(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(failed("remove", &path)(error)),
+        let folder = self.folder();
+        let found = match units_of(&folder, unit) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            found => found.map_err(failed("list", &folder))?,
+        };
+        if found.is_empty() {
+            return Ok(());
         }
+        for name in found {
+            let path = folder.join(name.as_str());
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed("remove", &path)(error));
+                }
+                _ => {}
+            }
+        }
+        self.ring()
     }
 
     /// Has systemd look at its folders anew at the next unit it does not hold. Without an await, so that two of
@@ -120,6 +140,19 @@ impl Generator {
         };
         touch().map_err(failed("touch", &path))
     }
+}
+
+/// The units in a folder that belong to the same deployment.
+fn units_of(folder: &Path, unit: &UnitName) -> io::Result<Vec<UnitName>> {
+    let deployment = unit.deployment();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let name = name.to_str().and_then(|name| UnitName::parse(name).ok());
+        found.extend(name.filter(|name| name.deployment() == deployment));
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Makes one folder; the one above it is systemd's and must be there.

@@ -1,10 +1,14 @@
 //! Units of `systemd --user`: what can be asked of them, and what is known about them.
 
+mod answers;
 mod bus;
 mod error;
 mod facts;
 mod generator;
+mod inits;
+mod job;
 mod systemd;
+mod take_up;
 
 pub use error::UnitsError;
 pub use facts::{ActiveState, LoadState, Started, TakenUp, UnitFacts};
@@ -27,39 +31,51 @@ pub trait Units {
     /// [`UnitsError`] when there is no bus, or systemd refuses.
     async fn reload(&self) -> Result<(), UnitsError>;
 
-    /// Makes systemd know a unit whose file was just written. One that systemd holds already, or that cannot be
-    /// taken up alone, costs a reload, which is always right; so no caller depends on which way it went.
+    /// Makes systemd know a unit whose file was just written, and with it those of its init containers. One that systemd
+    /// holds already, or that cannot be taken up alone, costs a reload, which is always right; so no caller depends on
+    /// which way it went. Init containers that still run by files which are no more, or were others, are stopped.
     ///
     /// # Errors
     /// [`UnitsError`], as with [`Units::reload`]. That systemd has no such unit afterwards is in the facts.
     async fn take_up(&self, unit: &UnitName) -> Result<TakenUp, UnitsError>;
 
-    /// Makes systemd forget a unit that is down and whose file was just removed. Costs a reload only when systemd
-    /// holds on to it.
+    /// Makes systemd forget a unit that is down and whose file was just removed, and those of its init containers, failures and
+    /// all. Costs a reload only when systemd holds on to one of them.
     ///
     /// # Errors
     /// [`UnitsError`], as with [`Units::reload`].
     async fn let_go(&self, unit: &UnitName) -> Result<(), UnitsError>;
 
     /// Starts a unit and waits until it has started, or failed to. One that runs already goes on with the same
-    /// invocation.
+    /// invocation. `inits` are the units of its init containers, which systemd runs first.
     ///
     /// # Errors
-    /// [`UnitsError::JobFailed`] carries the facts that decided; [`UnitsError::Skipped`] when a condition
+    /// [`UnitsError::JobFailed`] carries the facts that decided; [`UnitsError::InitFailed`] as soon as one of `inits` has
+    /// failed in a run that was not there before, while the start itself goes on; [`UnitsError::Skipped`] when a condition
     /// kept it from starting; [`UnitsError::NoSuchUnit`] when no file describes it.
-    async fn start(&self, unit: &UnitName, within: Duration) -> Result<Started, UnitsError>;
+    async fn start(
+        &self,
+        unit: &UnitName,
+        inits: &[UnitName],
+        within: Duration,
+    ) -> Result<Started, UnitsError>;
 
-    /// Stops a unit and waits until it is down. A unit that is unknown or not running is down.
+    /// Stops a unit and its init containers, and waits until they are down. A unit that is unknown or not running is down.
     ///
     /// # Errors
     /// [`UnitsError`], as with [`Units::start`].
     async fn stop(&self, unit: &UnitName, within: Duration) -> Result<(), UnitsError>;
 
-    /// Stops and starts in one job; the invocation is always a new one.
+    /// Stops and starts in one job, with the init containers between; the invocation is always a new one.
     ///
     /// # Errors
     /// [`UnitsError`], as with [`Units::start`].
-    async fn restart(&self, unit: &UnitName, within: Duration) -> Result<Started, UnitsError>;
+    async fn restart(
+        &self,
+        unit: &UnitName,
+        inits: &[UnitName],
+        within: Duration,
+    ) -> Result<Started, UnitsError>;
 
     /// Forgets a failure and the start limit's count. Unknown units have none.
     ///

@@ -12,6 +12,11 @@ use std::time::{Duration, SystemTime};
 use zbus::{Connection, OwnedObjectPath, interface};
 
 pub(crate) const WEB: &str = "/org/freedesktop/systemd1/unit/fleet_2dweb_2eservice";
+/// Object paths of the units of its two init containers, in their order.
+pub(crate) const INITS: [&str; 2] = [
+    "/org/freedesktop/systemd1/unit/fleet_2dweb_2einit_2da_2eservice",
+    "/org/freedesktop/systemd1/unit/fleet_2dweb_2einit_2db_2eservice",
+];
 
 /// What a start does in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +31,44 @@ pub(crate) enum Ending {
     Nothing,
     /// The job never ends.
     Never,
+}
+
+/// What systemd knows of the unit of an init container.
+#[derive(Debug, Clone)]
+pub(crate) struct Init {
+    /// It is in systemd's memory.
+    pub(crate) held: bool,
+    pub(crate) load: &'static str,
+    pub(crate) active: &'static str,
+    pub(crate) sub: &'static str,
+    pub(crate) result: &'static str,
+    pub(crate) status: i32,
+    pub(crate) invocation: u8,
+    /// Its files are others than those that systemd read.
+    pub(crate) outdated: bool,
+}
+
+impl Init {
+    fn at_rest() -> Self {
+        Self {
+            held: false,
+            load: "loaded",
+            active: "inactive",
+            sub: "dead",
+            result: "success",
+            status: 0,
+            invocation: 0,
+            outdated: false,
+        }
+    }
+
+    /// One run of it failed, and systemd waits for the next.
+    pub(crate) fn fails(&mut self, result: &'static str, status: i32) {
+        self.held = true;
+        self.invocation += 1;
+        (self.active, self.sub) = ("activating", "auto-restart");
+        (self.result, self.status) = (result, status);
+    }
 }
 
 /// What systemd does and what it knows.
@@ -44,6 +87,7 @@ pub(crate) struct Script {
     pub(crate) invocation: u8,
     pub(crate) jobs: u32,
     pub(crate) calls: Vec<String>,
+    pub(crate) inits: [Init; 2],
     /// With a disk, a unit that is not known is looked for there, as systemd does it.
     pub(crate) disk: Option<Disk>,
 }
@@ -108,6 +152,7 @@ impl Default for Script {
             invocation: 0,
             jobs: 0,
             calls: Vec::new(),
+            inits: [Init::at_rest(), Init::at_rest()],
             disk: None,
         }
     }
@@ -218,7 +263,13 @@ fn daemon(dir: &tempfile::TempDir) -> Child {
 }
 
 async fn systemd(address: &str, script: &Shared) -> Connection {
-    zbus::connection::Builder::address(address)
+    let mut builder = zbus::connection::Builder::address(address);
+    for (i, path) in INITS.into_iter().enumerate() {
+        builder = builder
+            .serve_at(path, InitUnit(Arc::clone(script), i))
+            .serve_at(path, InitService(Arc::clone(script), i));
+    }
+    builder
         .serve_at("/org/freedesktop/systemd1", Manager(Arc::clone(script)))
         .serve_at(WEB, Unit(Arc::clone(script)))
         .serve_at(WEB, Service(Arc::clone(script)))
@@ -358,12 +409,74 @@ impl Manager {
     ) -> Result<OwnedObjectPath, Refusal> {
         let job = self.job(connection, "StopUnit", unit, Ending::Nothing).await?;
         let mut script = self.0.lock().unwrap();
+        if let Some(init) = init_of(&mut script, unit) {
+            (init.active, init.sub) = ("inactive", "dead");
+            return Ok(job);
+        }
         (script.active, script.sub) = ("inactive", "dead");
         Ok(job)
     }
 
+    #[expect(clippy::type_complexity, reason = "systemd's own row")]
+    fn list_units_by_patterns(
+        &self,
+        _states: Vec<String>,
+        patterns: Vec<String>,
+    ) -> Vec<(
+        String,
+        String,
+        String,
+        String,
+        String,
+        String,
+        OwnedObjectPath,
+        u32,
+        String,
+        OwnedObjectPath,
+    )> {
+        assert_eq!(patterns, ["fleet-web.init-*.service"]);
+        let script = self.0.lock().unwrap();
+        let rows = script.inits.iter().zip(["a", "b"]).zip(INITS);
+        rows.filter(|((init, _), _)| init.held)
+            .map(|((init, name), at)| {
+                let text = str::to_owned;
+                (
+                    format!("fleet-web.init-{name}.service"),
+                    String::new(),
+                    text(init.load),
+                    text(init.active),
+                    text(init.sub),
+                    String::new(),
+                    path(text(at)),
+                    0,
+                    String::new(),
+                    path("/".to_owned()),
+                )
+            })
+            .collect()
+    }
+
     fn reset_failed_unit(&self, unit: &str) -> Result<(), Refusal> {
+        let mut script = self.0.lock().unwrap();
+        script.calls.push(format!("ResetFailedUnit {unit}"));
+        if let Some(init) = init_of(&mut script, unit)
+            && init.held
+        {
+            // Nothing is left to remember it for.
+            init.held = init.active != "failed" && init.active != "inactive";
+            return Ok(());
+        }
         Err(Refusal::NoSuchUnit(format!("Unit {unit} not loaded.")))
+    }
+}
+
+/// The init container whose unit that is.
+fn init_of<'a>(script: &'a mut Script, unit: &str) -> Option<&'a mut Init> {
+    let name = unit.strip_prefix("fleet-web.init-")?;
+    match name.strip_suffix(".service")? {
+        "a" => Some(&mut script.inits[0]),
+        "b" => Some(&mut script.inits[1]),
+        _ => None,
     }
 }
 
@@ -409,8 +522,24 @@ impl Unit {
         }
     }
     #[zbus(property)]
+    fn need_daemon_reload(&self) -> bool {
+        false
+    }
+    #[zbus(property)]
     fn state_change_timestamp_monotonic(&self) -> u64 {
         1_500_000
+    }
+    #[zbus(property)]
+    fn active_exit_timestamp_monotonic(&self) -> u64 {
+        1_200_000
+    }
+    #[zbus(property)]
+    fn inactive_enter_timestamp_monotonic(&self) -> u64 {
+        1_300_000
+    }
+    #[zbus(property)]
+    fn active_enter_timestamp_monotonic(&self) -> u64 {
+        1_400_000
     }
     #[zbus(property)]
     fn job(&self) -> (u32, OwnedObjectPath) {
@@ -430,6 +559,10 @@ impl Service {
     fn n_restarts(&self) -> u32 {
         3
     }
+    #[zbus(property, name = "RestartUSecNext")]
+    fn restart_usec_next(&self) -> u64 {
+        4_000_000
+    }
     #[zbus(property)]
     fn exec_main_code(&self) -> i32 {
         1
@@ -437,5 +570,90 @@ impl Service {
     #[zbus(property)]
     fn exec_main_status(&self) -> i32 {
         1
+    }
+}
+
+struct InitUnit(Shared, usize);
+
+impl InitUnit {
+    fn read<T>(&self, read: impl FnOnce(&Init) -> T) -> T {
+        read(&self.0.lock().unwrap().inits[self.1])
+    }
+}
+
+#[interface(name = "org.freedesktop.systemd1.Unit")]
+impl InitUnit {
+    #[zbus(property)]
+    fn load_state(&self) -> &'static str {
+        self.read(|init| init.load)
+    }
+    #[zbus(property)]
+    fn active_state(&self) -> &'static str {
+        self.read(|init| init.active)
+    }
+    #[zbus(property)]
+    fn sub_state(&self) -> &'static str {
+        self.read(|init| init.sub)
+    }
+    #[zbus(property)]
+    fn condition_result(&self) -> bool {
+        true
+    }
+    #[zbus(property, name = "InvocationID")]
+    fn invocation_id(&self) -> Vec<u8> {
+        self.read(|init| match init.invocation {
+            0 => Vec::new(),
+            n => vec![n; 16],
+        })
+    }
+    #[zbus(property)]
+    fn need_daemon_reload(&self) -> bool {
+        self.read(|init| init.outdated)
+    }
+    #[zbus(property)]
+    fn state_change_timestamp_monotonic(&self) -> u64 {
+        0
+    }
+    #[zbus(property)]
+    fn active_exit_timestamp_monotonic(&self) -> u64 {
+        0
+    }
+    #[zbus(property)]
+    fn inactive_enter_timestamp_monotonic(&self) -> u64 {
+        0
+    }
+    #[zbus(property)]
+    fn active_enter_timestamp_monotonic(&self) -> u64 {
+        0
+    }
+    #[zbus(property)]
+    fn job(&self) -> (u32, OwnedObjectPath) {
+        (0, path("/".to_owned()))
+    }
+}
+
+struct InitService(Shared, usize);
+
+#[interface(name = "org.freedesktop.systemd1.Service")]
+impl InitService {
+    #[zbus(property)]
+    fn result(&self) -> &'static str {
+        self.0.lock().unwrap().inits[self.1].result
+    }
+    #[zbus(property, name = "NRestarts")]
+    fn n_restarts(&self) -> u32 {
+        0
+    }
+    #[zbus(property, name = "RestartUSecNext")]
+    fn restart_usec_next(&self) -> u64 {
+        1_000_000
+    }
+    #[zbus(property)]
+    fn exec_main_code(&self) -> i32 {
+        1
+    }
+    #[zbus(property)]
+    fn exec_main_status(&self) -> i32 {
+        self.0.lock().unwrap().inits[self.1].status
     }
 }
