@@ -28,6 +28,8 @@ pub enum Weather {
     Clear,
     /// Everything passes, each byte this much later, in each direction.
     Delayed(Duration),
+    /// Everything passes, and each connection carries no more than this many bytes a second in each direction: a narrow pipe.
+    Narrow(u32),
     /// Open connections are cut and new ones closed at once: the service is down.
     Refusing,
     /// Connections stay open and nothing passes: the worst kind of network. What was sent passes when it clears up.
@@ -137,18 +139,14 @@ impl Shared {
             .expect("no thread panics while it holds the relay's state")
     }
 
-    /// Blocks while nothing may pass; gives the delay, or `None` when the relay is gone.
-    fn pass(&self) -> Option<Duration> {
+    /// Blocks while nothing may pass; gives the weather, or `None` when the relay is gone.
+    fn pass(&self) -> Option<Weather> {
         let silent = |way: &mut Way| way.weather == Weather::Silent && !way.closed;
         let way = self
             .changed
             .wait_while(self.lock(), silent)
             .expect("no thread panics while it holds the state");
-        match way.weather {
-            _ if way.closed => None,
-            Weather::Delayed(delay) => Some(delay),
-            Weather::Clear | Weather::Refusing | Weather::Silent => Some(Duration::ZERO),
-        }
+        (!way.closed).then_some(way.weather)
     }
 }
 
@@ -229,9 +227,20 @@ fn carry<W: Write + Send + 'static>(
 
 fn deliver(arrivals: &Receiver<(Instant, Vec<u8>)>, to: &mut impl Write, shared: &Shared) {
     for (sent, piece) in arrivals {
-        let Some(delay) = shared.pass() else { return };
-        // A piece waits for its own time, not for its turn: delay is latency here, not a narrow pipe.
-        std::thread::sleep((sent + delay).saturating_duration_since(Instant::now()));
+        let Some(weather) = shared.pass() else { return };
+        match weather {
+            // A piece waits for its own time, not for its turn: delay is latency here, not a narrow pipe.
+            Weather::Delayed(delay) => {
+                std::thread::sleep((sent + delay).saturating_duration_since(Instant::now()));
+            }
+            // It waits for its turn: the time that it takes to carry it.
+            Weather::Narrow(rate) => {
+                std::thread::sleep(Duration::from_secs_f64(
+                    piece.len() as f64 / f64::from(rate.max(1)),
+                ));
+            }
+            Weather::Clear | Weather::Refusing | Weather::Silent => {}
+        }
         if to.write_all(&piece).is_err() {
             return;
         }
@@ -337,5 +346,22 @@ mod tests {
             took < Duration::from_secs(2),
             "{took:?}: the pieces travel together"
         );
+    }
+
+    #[test]
+    fn a_narrow_way_takes_the_time_that_its_rate_needs() {
+        let (_folder, relay) = relay(Some(service("")));
+        relay.set_weather(Weather::Narrow(256 << 10));
+        let mut stream = open(&relay);
+        let start = Instant::now();
+        let sent = vec![b'x'; 128 << 10];
+        stream.write_all(&sent).expect("sent");
+        assert_eq!(read(&mut stream, sent.len()).expect("the echo").len(), sent.len());
+        let took = start.elapsed();
+        assert!(
+            took >= Duration::from_millis(450),
+            "{took:?} for half a second's bytes"
+        );
+        assert!(took < Duration::from_secs(4), "{took:?}");
     }
 }

@@ -37,6 +37,9 @@ pub struct BenchArgs {
     /// How often each of the two sides is measured
     #[arg(long)]
     rounds: Option<u32>,
+    /// For deploy-latency: other deployments on the device, such as 1,10,50; one line for each number
+    #[arg(long)]
+    deployments: Option<String>,
 }
 
 /// What can be measured.
@@ -48,6 +51,8 @@ pub enum Bench {
     AgentFootprint,
     /// Power on to the container's first answer, against boot to login
     BootToRunning,
+    /// The old container's last answer to the new one's first, against stop and start by hand
+    UpgradeDowntime,
 }
 
 /// Sets up, builds, and runs the demo.
@@ -84,6 +89,11 @@ pub fn bench(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
     let name = args.name.to_possible_value().expect("no bench is hidden");
     let mut flags = vec![name.get_name().to_owned()];
     flags.extend(args.rounds.map(|rounds| format!("--rounds={rounds}")));
+    flags.extend(
+        args.deployments
+            .iter()
+            .map(|numbers| format!("--deployments={numbers}")),
+    );
     run(workspace, "fleet-bench", &flags)
 }
 

@@ -6,6 +6,7 @@ mod deploy;
 mod footprint;
 mod line;
 mod scores;
+mod upgrade;
 
 use std::path::PathBuf;
 
@@ -17,6 +18,7 @@ pub use boot::boot_to_running;
 pub use deploy::deploy_latency;
 pub use footprint::agent_footprint;
 pub use line::{BenchLine, Goal, Limit, Measured, median, write_samples};
+pub use upgrade::upgrade_downtime;
 
 /// Where samples are kept.
 fn samples_folder() -> Result<PathBuf> {

@@ -22,3 +22,8 @@ pub(super) fn web(reachable: bool) -> Score {
     let score: PodmanV0Score = serde_json::from_value(score).expect("the constant is a score");
     Score::PodmanV0(Box::new(score))
 }
+
+/// A deployment that runs, does nothing, and takes as little of the device as a container can.
+pub(super) fn bystander() -> Score {
+    crate::site::score("sample-ignores-term:1", json!({ "network": "none" }))
+}

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use fleet_hw_tests::bench::{BenchLine, agent_footprint, boot_to_running, deploy_latency};
+use fleet_hw_tests::bench::{BenchLine, agent_footprint, boot_to_running, deploy_latency, upgrade_downtime};
 use fleet_testbed::interrupt;
 
 /// Exit code after Ctrl-C, as a shell reports it.
@@ -24,6 +24,9 @@ enum Bench {
         /// Pairs of measurements
         #[arg(long, default_value_t = 15)]
         rounds: u32,
+        /// Other deployments that run on the device meanwhile: one measurement for each of these numbers
+        #[arg(long, value_delimiter = ',', default_value = "1,10,50")]
+        deployments: Vec<u32>,
     },
     /// Memory, processor time, disk writes and size of the idle agent
     AgentFootprint {
@@ -35,6 +38,12 @@ enum Bench {
     BootToRunning {
         /// Boots
         #[arg(long, default_value_t = 3)]
+        rounds: u32,
+    },
+    /// The old container's last answer to the new one's first, against stop and start by hand
+    UpgradeDowntime {
+        /// Pairs of measurements
+        #[arg(long, default_value_t = 15)]
         rounds: u32,
     },
 }
@@ -53,11 +62,14 @@ fn main() -> ExitCode {
 /// A goal that is missed is a result and no failure: the line says so.
 fn start(bench: &Bench) -> Result<()> {
     interrupt::watch().context("cannot watch for Ctrl-C")?;
-    let line: BenchLine = match bench {
-        Bench::DeployLatency { rounds } => deploy_latency(*rounds)?,
-        Bench::AgentFootprint { rounds } => agent_footprint(*rounds)?,
-        Bench::BootToRunning { rounds } => boot_to_running(*rounds)?,
+    let lines: Vec<BenchLine> = match bench {
+        Bench::DeployLatency { rounds, deployments } => deploy_latency(*rounds, deployments)?,
+        Bench::AgentFootprint { rounds } => vec![agent_footprint(*rounds)?],
+        Bench::BootToRunning { rounds } => vec![boot_to_running(*rounds)?],
+        Bench::UpgradeDowntime { rounds } => vec![upgrade_downtime(*rounds)?],
     };
-    println!("{}", serde_json::to_string(&line)?);
+    for line in lines {
+        println!("{}", serde_json::to_string(&line)?);
+    }
     Ok(())
 }

@@ -6,8 +6,10 @@
 
 mod keys;
 mod kv;
+mod page_watch;
 mod survival;
 mod trial;
+mod version;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -25,8 +27,10 @@ use crate::rig::Service;
 
 pub use keys::SiteKeys;
 pub use kv::{FleetKv, KvError};
+pub use page_watch::{PageWatch, Seen};
 pub use survival::{come_back, require_whole};
 pub use trial::{Trial, score, web};
+pub use version::Version;
 
 /// The device of every site.
 pub const DEVICE: &str = "virtual-1";

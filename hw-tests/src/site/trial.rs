@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use fleet_protocol::{PodmanV0Score, Score};
 use fleet_testbed::files::write_atomically;
-use fleet_testbed::sample::WEB_PORT;
+use fleet_testbed::sample::{SampleError, WEB_PORT};
 
-use super::{FleetKv, Site, SiteError};
+use super::{FleetKv, PageWatch, Site, SiteError, Version};
 use crate::error::{Fault, RigError};
 use crate::poll;
 use crate::qemu::{Forward, QemuRig, QemuSettings};
@@ -61,6 +61,28 @@ impl Trial {
         };
         let rig = site.prepared()?.restore(settings)?;
         Ok(Self { rig, kv, site })
+    }
+
+    /// Puts a version of the page into the registry.
+    pub fn push(&self, version: &Version) -> Result<(), SiteError> {
+        let pushed = self
+            .site
+            .registry
+            .push(&version.image, version.repository(), &version.tag);
+        pushed.map(drop).map_err(|source| {
+            SiteError::Samples(SampleError::Push {
+                sample: version.name(),
+                source,
+            })
+        })
+    }
+
+    /// Begins to watch the page at a fine interval.
+    ///
+    /// # Panics
+    /// Never: the port is forwarded for each trial.
+    pub fn watch_page(&self) -> PageWatch {
+        PageWatch::begin(self.rig.host_address(WEB_PORT).expect("each trial forwards it"))
     }
 
     /// Runs a command as root, which must end well; gives its trimmed output.

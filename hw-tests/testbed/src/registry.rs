@@ -149,6 +149,20 @@ impl Registry {
         push::push(&self.url(), image, repository, tag)
     }
 
+    /// Inverts one byte in the middle of a stored blob, as a bad disk would: it is served with its old size and digest. Done twice,
+    /// the blob is whole again.
+    pub fn damage(&self, blob: &Digest) -> Result<(), RegistryError> {
+        let hash = blob.as_str().trim_start_matches("sha256:");
+        let store = self.storage.join("docker/registry/v2/blobs/sha256");
+        let file = store.join(&hash[..2]).join(hash).join("data");
+        let mut bytes = fs::read(&file).map_err(at("read", &file))?;
+        let middle = bytes.len() / 2;
+        if let Some(byte) = bytes.get_mut(middle) {
+            *byte = !*byte;
+        }
+        write_atomically(&file, 0o644, &bytes).map_err(at("write", &file))
+    }
+
     /// `127.0.0.1:<port>`, as it stands at the front of an image reference on this machine.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port.number())

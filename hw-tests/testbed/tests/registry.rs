@@ -61,3 +61,21 @@ fn an_image_that_is_not_there_is_refused_with_the_registrys_words() {
     let error = push::pull_manifest(&registry.url(), "absent", "1").expect_err("it is not there");
     assert!(error.to_string().contains("404"), "{error}");
 }
+
+#[test]
+fn a_damaged_blob_is_served_as_if_it_were_whole_until_it_is_mended() {
+    let registry = Registry::start(RegistryOptions::default()).expect("it starts");
+    let web = sample::web("1").expect("it builds");
+    registry
+        .push(&web.image, web.repository, web.tag)
+        .expect("pushed");
+    let layer = web.image.layers.last().expect("it has layers");
+    let served =
+        || push::pull_blob(&registry.url(), web.repository, layer.digest.as_str()).expect("it is served");
+    assert_eq!(Digest::of(&served()), layer.digest);
+    registry.damage(&layer.digest).expect("damaged");
+    assert_eq!(served().len(), layer.bytes.len());
+    assert_ne!(Digest::of(&served()), layer.digest);
+    registry.damage(&layer.digest).expect("mended");
+    assert_eq!(Digest::of(&served()), layer.digest);
+}
