@@ -1,0 +1,453 @@
+//! Scripts: a walk over the syntax tree, which knows what stands under a condition and what was made before.
+//!
+//! The grammar goes on behind a fault, so a script that is wrong in one place is still read in the others. The tree may be as deep
+//! as the text is long: deeper than [`MAX_DEPTH`] nothing is read.
+
+use std::collections::BTreeMap;
+
+use tree_sitter::{Node, Parser};
+
+use super::expand::Source;
+use super::program::{self, Io};
+use super::word::Word;
+use super::{Guard, Reader};
+
+/// Deepest nesting of a script that is read.
+const MAX_DEPTH: usize = 48;
+/// Most commands that are read of one script, with each call of its functions.
+const MAX_COMMANDS: usize = 5_000;
+
+impl Reader<'_> {
+    /// Reads a script.
+    pub(super) fn shell(&mut self, script: &Word, guard: Guard) {
+        let mut parser = Parser::new();
+        if parser.set_language(&tree_sitter_bash::LANGUAGE.into()).is_err() {
+            tracing::debug!("the grammar of bash does not fit the library: no script is read");
+            return;
+        }
+        let Some(tree) = parser.parse(&script.text, None) else {
+            return;
+        };
+        let names = self.init.env.iter().map(|variable| &variable.name);
+        let variables = names.filter_map(|name| Some((name.clone(), self.variable(name)?)));
+        let source = Source {
+            text: &script.text,
+            spot: script.spot.clone(),
+            variables: variables.collect(),
+        };
+        let mut script = Script {
+            source,
+            functions: BTreeMap::new(),
+            reader: self,
+            depth: 0,
+            commands: 0,
+        };
+        script.statements(tree.root_node(), guard, &Around::default());
+    }
+}
+
+/// One script that is being read.
+struct Script<'t, 'r, 'a> {
+    source: Source<'t>,
+    functions: BTreeMap<String, Node<'t>>,
+    reader: &'r mut Reader<'a>,
+    depth: usize,
+    commands: usize,
+}
+
+/// What stands around a command and belongs to it.
+#[derive(Clone, Default)]
+struct Around<'t> {
+    io: Io,
+    redirects: Vec<Node<'t>>,
+}
+
+impl<'t> Script<'t, '_, '_> {
+    fn statements(&mut self, node: Node<'t>, guard: Guard, around: &Around<'t>) {
+        for child in named(node) {
+            self.statement(child, guard, around);
+        }
+    }
+
+    fn statement(&mut self, node: Node<'t>, guard: Guard, around: &Around<'t>) {
+        if self.depth >= MAX_DEPTH || self.commands >= MAX_COMMANDS {
+            return;
+        }
+        self.depth += 1;
+        match node.kind() {
+            "list" => self.list(node, guard, around),
+            "pipeline" => self.pipeline(node, guard, around),
+            "redirected_statement" => self.redirected(node, guard, around),
+            "negated_command" => self.statements(node, forgiven(guard), around),
+            "if_statement" | "elif_clause" => self.branches(node, guard),
+            "else_clause" | "case_item" => self.statements(node, conditional(guard), &Around::default()),
+            "while_statement" => self.while_loop(node, guard),
+            "function_definition" => self.define(node),
+            "command" => self.command(node, guard, around),
+            "variable_assignment" => self.assign(node, guard),
+            "subshell" => self.subshell(node, guard, around),
+            // The words of `case` items and `for` lists are walked too, and hold nothing but substitutions.
+            "program"
+            | "compound_statement"
+            | "do_group"
+            | "ERROR"
+            | "case_statement"
+            | "for_statement"
+            | "c_style_for_statement"
+            | "declaration_command"
+            | "variable_assignments" => {
+                self.redirects(&around.redirects, node, guard);
+                let inner = Around {
+                    io: around.io.clone(),
+                    redirects: Vec::new(),
+                };
+                self.statements(node, guard, &inner);
+            }
+            "comment" | "heredoc_end" => {}
+            _ => self.substitutions(node, guard),
+        }
+        self.depth -= 1;
+    }
+
+    /// `a && b`, `a || b`.
+    fn list(&mut self, node: Node<'t>, guard: Guard, around: &Around<'t>) {
+        let parts = named(node);
+        let (Some(left), Some(right)) = (parts.first(), parts.last()) else {
+            return;
+        };
+        let or = (0..node.child_count()).any(|i| node.child(i).is_some_and(|child| child.kind() == "||"));
+        self.either(*left, or, *right, guard, &Around::default(), around);
+    }
+
+    fn either(
+        &mut self,
+        left: Node<'t>,
+        or: bool,
+        right: Node<'t>,
+        guard: Guard,
+        around_left: &Around<'t>,
+        around: &Around<'t>,
+    ) {
+        let first = if or && !self.fails(right) {
+            forgiven(guard)
+        } else {
+            guard
+        };
+        self.statement(left, first, around_left);
+        let second = if or || self.asks(left) {
+            conditional(guard)
+        } else {
+            guard
+        };
+        self.statement(right, second, around);
+    }
+
+    fn pipeline(&mut self, node: Node<'t>, guard: Guard, around: &Around<'t>) {
+        let stages = named(node);
+        let mut io = around.io.clone();
+        io.pipeline = Some(self.source.slice(node).to_owned());
+        for (index, stage) in stages.iter().enumerate() {
+            let redirects = if index + 1 == stages.len() {
+                around.redirects.clone()
+            } else {
+                Vec::new()
+            };
+            let around = Around {
+                io: io.clone(),
+                redirects,
+            };
+            self.statement(*stage, guard, &around);
+            io.input = self.output(*stage);
+        }
+    }
+
+    /// A statement with `>`, `>>`, `<<` behind it. Behind a here-document, the grammar puts what follows it on its line.
+    fn redirected(&mut self, node: Node<'t>, guard: Guard, around: &Around<'t>) {
+        let mut inner = around.clone();
+        let (mut body, mut piped, mut right, mut or) = (None, None, None, false);
+        for child in named(node) {
+            match child.kind() {
+                "file_redirect" => inner.redirects.push(child),
+                "herestring_redirect" => inner.io.input = self.source.document(child),
+                "heredoc_redirect" => {
+                    inner.io.input = self.source.document(child);
+                    for part in named(child) {
+                        match part.kind() {
+                            "file_redirect" => inner.redirects.push(part),
+                            "pipeline" => piped = Some(part),
+                            _ => {}
+                        }
+                    }
+                    right = child.child_by_field_name("right");
+                    or = child
+                        .child_by_field_name("operator")
+                        .is_some_and(|op| op.kind() == "||");
+                }
+                _ => body = Some(child),
+            }
+        }
+        let Some(body) = body else {
+            return self.redirects(&inner.redirects, node, guard);
+        };
+        match (right, piped) {
+            (Some(right), _) => self.either(body, or, right, guard, &inner, &Around::default()),
+            (None, Some(piped)) => {
+                self.statement(body, guard, &inner);
+                let passes_on = self
+                    .words(body)
+                    .first()
+                    .is_some_and(|program| program.base() == "cat");
+                let io = Io {
+                    input: inner.io.input.filter(|_| passes_on),
+                    pipeline: None,
+                };
+                let after = Around {
+                    io,
+                    redirects: Vec::new(),
+                };
+                self.statements(piped, guard, &after);
+            }
+            (None, None) => self.statement(body, guard, &inner),
+        }
+    }
+
+    /// `if` and `elif`: what comes before `then` is asked, the rest depends on it.
+    fn branches(&mut self, node: Node<'t>, guard: Guard) {
+        let mut asked = true;
+        for index in 0..node.child_count() {
+            let Some(child) = node.child(index) else { continue };
+            if child.kind() == "then" {
+                asked = false;
+            } else if child.is_named() {
+                let guard = if asked {
+                    forgiven(guard)
+                } else {
+                    conditional(guard)
+                };
+                self.statement(child, guard, &Around::default());
+            }
+        }
+    }
+
+    fn while_loop(&mut self, node: Node<'t>, guard: Guard) {
+        for child in named(node) {
+            let guard = if child.kind() == "do_group" {
+                guard
+            } else {
+                forgiven(guard)
+            };
+            self.statement(child, guard, &Around::default());
+        }
+    }
+
+    fn subshell(&mut self, node: Node<'t>, guard: Guard, around: &Around<'t>) {
+        self.redirects(&around.redirects, node, guard);
+        let left_early = self.reader.known.left_early;
+        let inner = Around {
+            io: around.io.clone(),
+            redirects: Vec::new(),
+        };
+        self.statements(node, guard, &inner);
+        self.reader.known.left_early = left_early;
+    }
+
+    /// A function is read where it is called, under the guard of the call.
+    fn define(&mut self, node: Node<'t>) {
+        let name = node.child_by_field_name("name");
+        if let (Some(name), Some(body)) = (name, node.child_by_field_name("body")) {
+            self.functions.insert(self.source.slice(name).to_owned(), body);
+        }
+    }
+
+    fn assign(&mut self, node: Node<'t>, guard: Guard) {
+        self.substitutions(node, guard);
+        let Some(name) = node.child_by_field_name("name") else {
+            return;
+        };
+        let name = self.source.slice(name).to_owned();
+        let value = node
+            .child_by_field_name("value")
+            .map(|value| self.source.word(value));
+        match value {
+            // What grows (`A="$A$A"`) is not followed.
+            Some(value) if value.text.len() <= self.source.text.len() => {
+                self.source.variables.insert(name, value);
+            }
+            _ => drop(self.source.variables.remove(&name)),
+        }
+    }
+
+    fn command(&mut self, node: Node<'t>, guard: Guard, around: &Around<'t>) {
+        self.commands += 1;
+        let mut around = around.clone();
+        for child in named(node) {
+            match child.kind() {
+                "variable_assignment" => self.assign(child, guard),
+                "herestring_redirect" => around.io.input = self.source.document(child),
+                "file_redirect" => around.redirects.push(child),
+                _ => self.substitutions(child, guard),
+            }
+        }
+        let words = self.words(node);
+        let Some(program) = words.first() else { return };
+        if let Some(body) = self.functions.get(&program.text).copied() {
+            let left_early = self.reader.known.left_early;
+            self.statement(body, guard, &around);
+            // `return` leaves the function only.
+            if !self.source.slice(body).contains("exit") {
+                self.reader.known.left_early = left_early;
+            }
+        } else if matches!(program.text.as_str(), "exit" | "return") {
+            let in_order = words.get(1).is_none_or(|status| status.text == "0");
+            self.reader.known.left_early |= in_order && guard.conditional;
+        } else {
+            self.reader.run(&words, &around.io, guard);
+        }
+        self.redirects(&around.redirects, node, guard);
+    }
+
+    fn words(&self, node: Node<'t>) -> Vec<Word> {
+        let node = match node.kind() {
+            "redirected_statement" => node.child_by_field_name("body").unwrap_or(node),
+            _ => node,
+        };
+        if node.kind() != "command" {
+            return Vec::new();
+        }
+        let parts = named(node).into_iter().filter(|child| {
+            !matches!(
+                child.kind(),
+                "variable_assignment" | "file_redirect" | "herestring_redirect" | "comment"
+            )
+        });
+        parts.map(|part| self.source.word(part)).collect()
+    }
+
+    /// The files that a statement writes to.
+    fn redirects(&mut self, redirects: &[Node<'t>], statement: Node<'t>, guard: Guard) {
+        for redirect in redirects {
+            let Some(target) = redirect.child_by_field_name("destination") else {
+                continue;
+            };
+            let target = self.source.word(target);
+            let text = self.source.slice(*redirect);
+            if text.contains(">>") {
+                // What goes wrong may be told again.
+                if !text.starts_with('2') {
+                    let statement = self.source.slice(statement);
+                    let found = if statement.contains(text) {
+                        statement.to_owned()
+                    } else {
+                        format!("{statement} {text}")
+                    };
+                    self.reader.append(&target, &found, guard);
+                }
+            } else if text.contains('>') {
+                self.reader.overwritten(&target);
+            }
+        }
+    }
+
+    /// Commands within words.
+    fn substitutions(&mut self, node: Node<'t>, guard: Guard) {
+        if self.depth >= MAX_DEPTH {
+            return;
+        }
+        self.depth += 1;
+        for child in named(node) {
+            if matches!(child.kind(), "command_substitution" | "process_substitution") {
+                let left_early = self.reader.known.left_early;
+                self.statements(child, guard, &Around::default());
+                self.reader.known.left_early = left_early;
+            } else {
+                self.substitutions(child, guard);
+            }
+        }
+        if matches!(node.kind(), "command_substitution" | "process_substitution") {
+            self.statements(node, guard, &Around::default());
+        }
+        self.depth -= 1;
+    }
+
+    /// Whether a statement only asks, so that `&&` behind it is a guard.
+    fn asks(&self, node: Node<'t>) -> bool {
+        match node.kind() {
+            "test_command" | "negated_command" => true,
+            "redirected_statement" => node
+                .child_by_field_name("body")
+                .is_some_and(|body| self.asks(body)),
+            "pipeline" => named(node).last().is_some_and(|last| self.asks(*last)),
+            "list" | "subshell" | "compound_statement" => {
+                let parts = named(node);
+                !parts.is_empty() && parts.iter().all(|part| self.asks(*part))
+            }
+            "command" => program::only_asks(&self.words(node)),
+            _ => false,
+        }
+    }
+
+    /// Whether a statement ends in failure whatever it does, so that it forgives nothing.
+    fn fails(&self, node: Node<'t>) -> bool {
+        match node.kind() {
+            "list" | "compound_statement" | "subshell" => {
+                named(node).last().is_some_and(|last| self.fails(*last))
+            }
+            "redirected_statement" => node
+                .child_by_field_name("body")
+                .is_some_and(|body| self.fails(body)),
+            "command" => {
+                let words = self.words(node);
+                let name = words.first().map_or("", |word| word.text.as_str());
+                match name {
+                    "exit" | "return" => words.get(1).is_none_or(|status| status.text != "0"),
+                    _ => ["false", "die", "fail", "fatal", "abort", "error", "panic"].contains(&name),
+                }
+            }
+            _ => false,
+        }
+    }
+
+    /// What a stage of a pipeline hands to the next one, where that is in the script.
+    fn output(&self, node: Node<'t>) -> Option<Word> {
+        match node.kind() {
+            "compound_statement" | "subshell" => {
+                let parts = named(node).into_iter().filter_map(|part| self.output(part));
+                parts.reduce(|mut all, part| {
+                    all.text.push('\n');
+                    all.text.push_str(&part.text);
+                    all
+                })
+            }
+            "redirected_statement" => {
+                let document = named(node)
+                    .into_iter()
+                    .find(|child| matches!(child.kind(), "heredoc_redirect" | "herestring_redirect"));
+                match document {
+                    Some(document) => self.source.document(document),
+                    None => self.output(node.child_by_field_name("body")?),
+                }
+            }
+            "command" => program::output(&self.words(node)),
+            _ => None,
+        }
+    }
+}
+
+fn conditional(guard: Guard) -> Guard {
+    Guard {
+        conditional: true,
+        ..guard
+    }
+}
+
+fn forgiven(guard: Guard) -> Guard {
+    Guard {
+        forgiven: true,
+        ..guard
+    }
+}
+
+fn named(node: Node<'_>) -> Vec<Node<'_>> {
+    let mut cursor = node.walk();
+    node.named_children(&mut cursor).collect()
+}

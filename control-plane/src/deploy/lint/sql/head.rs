@@ -1,0 +1,152 @@
+//! How a statement begins: `CREATE`, `DROP`, `TRUNCATE` and `DELETE` say all that matters in their first words, in every dialect.
+
+use std::collections::BTreeSet;
+
+use sqlparser::keywords::Keyword;
+use sqlparser::tokenizer::Token;
+
+use super::super::rule::{self, Rule};
+use super::{Statement, keyword};
+
+/// What a `CREATE` or `DROP` is about.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) verb: Keyword,
+    /// `TABLE`, `INDEX`, `ROLE` …
+    pub(super) kind: Keyword,
+    /// `IF NOT EXISTS`, `IF EXISTS`, `OR REPLACE` or `TEMPORARY`.
+    pub(super) lenient: bool,
+    /// The name, in small letters, without its schema.
+    pub(super) name: String,
+}
+
+/// Words between `CREATE` and what is created.
+const BETWEEN: [Keyword; 7] = [
+    Keyword::UNIQUE,
+    Keyword::MATERIALIZED,
+    Keyword::RECURSIVE,
+    Keyword::UNLOGGED,
+    Keyword::VIRTUAL,
+    Keyword::CONCURRENTLY,
+    Keyword::CONSTRAINT,
+];
+const KINDS: [Keyword; 15] = [
+    Keyword::TABLE,
+    Keyword::INDEX,
+    Keyword::VIEW,
+    Keyword::SCHEMA,
+    Keyword::SEQUENCE,
+    Keyword::EXTENSION,
+    Keyword::TRIGGER,
+    Keyword::FUNCTION,
+    Keyword::PROCEDURE,
+    Keyword::TYPE,
+    Keyword::DOMAIN,
+    Keyword::POLICY,
+    Keyword::DATABASE,
+    Keyword::USER,
+    Keyword::ROLE,
+];
+/// What the parser's grammar takes in few of its forms.
+const THIN: [Keyword; 3] = [Keyword::DATABASE, Keyword::USER, Keyword::ROLE];
+
+impl Head {
+    pub(super) fn of(statement: &Statement<'_>) -> Option<Self> {
+        let mut tokens = statement.plain().peekable();
+        let verb = keyword(tokens.next()?);
+        if !matches!(verb, Keyword::CREATE | Keyword::DROP) {
+            return None;
+        }
+        let mut lenient = false;
+        let kind = loop {
+            match keyword(tokens.next()?) {
+                Keyword::OR | Keyword::REPLACE | Keyword::TEMP | Keyword::TEMPORARY => lenient = true,
+                word if BETWEEN.contains(&word) => {}
+                word if KINDS.contains(&word) => break word,
+                _ => return None,
+            }
+        };
+        while tokens
+            .next_if(|token| keyword(token) == Keyword::CONCURRENTLY)
+            .is_some()
+        {}
+        if tokens.next_if(|token| keyword(token) == Keyword::IF).is_some() {
+            lenient = true;
+            while tokens
+                .next_if(|token| matches!(keyword(token), Keyword::NOT | Keyword::EXISTS))
+                .is_some()
+            {}
+        }
+        let name = name(&mut tokens);
+        Some(Self {
+            verb,
+            kind,
+            lenient,
+            name,
+        })
+    }
+
+    /// The rules of the statement; takes up what it makes empty or takes away.
+    pub(super) fn rules(&self, known: &mut BTreeSet<String>) -> Vec<&'static Rule> {
+        let was_gone = known.contains(&self.name);
+        if self.verb == Keyword::DROP {
+            known.insert(self.name.clone());
+            return if self.lenient || was_gone {
+                Vec::new()
+            } else {
+                vec![&rule::SQL_DROP]
+            };
+        }
+        match (self.lenient || was_gone, THIN.contains(&self.kind)) {
+            (true, _) => Vec::new(),
+            (false, true) => vec![&rule::SQL_CREATE_ROLE],
+            (false, false) => vec![&rule::SQL_CREATE],
+        }
+    }
+}
+
+/// A name: the last of its parts, in small letters.
+fn name<'t>(tokens: &mut impl Iterator<Item = &'t Token>) -> String {
+    let mut last = String::new();
+    let mut dot = true;
+    for token in tokens {
+        match token {
+            Token::Word(word) if dot => last = word.value.to_lowercase(),
+            Token::SingleQuotedString(text) if dot => last = text.to_lowercase(),
+            Token::Period => {
+                dot = true;
+                continue;
+            }
+            _ => break,
+        }
+        dot = false;
+    }
+    last
+}
+
+/// Takes up a table that is emptied: `TRUNCATE t`, `DELETE FROM t` without `WHERE`.
+pub(super) fn emptied(statement: &Statement<'_>, known: &mut BTreeSet<String>) {
+    let mut tokens = statement.plain().peekable();
+    let whole = match tokens.next().map(keyword) {
+        Some(Keyword::TRUNCATE) => true,
+        Some(Keyword::DELETE) => !statement.has(&[Keyword::WHERE]),
+        _ => false,
+    };
+    if !whole {
+        return;
+    }
+    while tokens
+        .next_if(|token| matches!(keyword(token), Keyword::TABLE | Keyword::FROM | Keyword::ONLY))
+        .is_some()
+    {}
+    known.insert(name(&mut tokens));
+}
+
+/// What can be said of a statement that the parser does not take: that it creates a database, user or role.
+pub(super) fn rules_unparsed(statement: &Statement<'_>, known: &mut BTreeSet<String>) -> Vec<&'static Rule> {
+    emptied(statement, known);
+    match Head::of(statement) {
+        Some(head) if THIN.contains(&head.kind) && !head.name.is_empty() => head.rules(known),
+        _ => Vec::new(),
+    }
+}
