@@ -161,6 +161,69 @@ async fn whatever_goes_wrong_on_the_short_way_ends_with_a_reload_and_is_told() {
     );
 }
 
+/// What the generator makes of a deployment with an init container, and of another deployment beside it.
+const GENERATES_INITS: &str = r#"
+    for unit in fleet-web fleet-web.init-a fleet-web-2 fleet-web-2.init-a; do
+        echo '[Service]' > "$1/$unit.service"
+    done
+"#;
+
+#[tokio::test]
+async fn the_units_of_init_containers_come_and_go_with_their_main_one_and_no_others() {
+    let scene = Scene::new(Some(GENERATES_INITS)).await;
+    let generated = || {
+        let mut names: Vec<_> = std::fs::read_dir(scene.run("systemd/generator"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    let taken = scene.units.take_up(&web()).await.unwrap();
+    assert_eq!((taken.detour, scene.reloads()), (None, 0));
+    assert_eq!(generated(), ["fleet-web.init-a.service", "fleet-web.service"]);
+    let other = scene.run("systemd/generator/fleet-web-2.init-a.service");
+    let _ = durable::replace(&other, b"", 0o644).unwrap();
+    // Of an init container that the present score does not name.
+    let stale = scene.run("systemd/generator/fleet-web.init-old.service");
+    let _ = durable::replace(&stale, b"", 0o644).unwrap();
+    scene.units.let_go(&web()).await.unwrap();
+    assert_eq!(generated(), ["fleet-web-2.init-a.service"]);
+    assert_eq!(scene.reloads(), 0);
+}
+
+#[tokio::test]
+async fn an_init_container_that_systemd_does_not_find_costs_a_reload_and_is_told() {
+    let scene = Scene::new(Some(GENERATES_INITS)).await;
+    scene.bus.set(|script| script.inits[0].load = "not-found");
+    let taken = scene.units.take_up(&web()).await.unwrap();
+    let detour = taken.detour.unwrap();
+    assert!(
+        detour.contains("does not find fleet-web.init-a.service"),
+        "{detour}"
+    );
+    assert_eq!(scene.reloads(), 1);
+}
+
+#[tokio::test]
+async fn a_failed_init_container_is_forgotten_with_its_main_unit() {
+    let scene = Scene::new(Some(GENERATES_INITS)).await;
+    scene.units.take_up(&web()).await.unwrap();
+    scene.bus.set(|script| {
+        script.inits[0].fails("exit-code", 1);
+        script.inits[0].active = "failed";
+    });
+    scene.units.let_go(&web()).await.unwrap();
+    let reset = "ResetFailedUnit fleet-web.init-a.service".to_owned();
+    assert!(scene.bus.calls().contains(&reset), "{:?}", scene.bus.calls());
+    assert_eq!(scene.reloads(), 0);
+    // One that does not go without is a reload's.
+    scene.units.take_up(&web()).await.unwrap();
+    scene.bus.set(|script| script.inits[1].fails("exit-code", 1));
+    scene.units.let_go(&web()).await.unwrap();
+    assert_eq!(scene.reloads(), 1);
+}
+
 #[tokio::test]
 async fn a_stray_folder_of_a_killed_agent_is_no_obstacle() {
     let scene = Scene::new(Some(GENERATES)).await;

@@ -7,7 +7,7 @@ mod bus;
 use std::time::Duration;
 
 use bus::{Bus, Ending, WEB};
-use fleet_host::{ActiveState, LoadState, UnitName, Units, UnitsError, UserUnits};
+use fleet_host::{ActiveState, LoadState, UnitFacts, UnitName, Units, UnitsError, UserUnits};
 use fleet_protocol::DeploymentName;
 use tokio::time::{Instant, timeout};
 
@@ -38,6 +38,17 @@ async fn a_start_ends_with_the_run_that_it_began() {
         (ActiveState::Active, 3)
     );
     assert_eq!(facts.state_change_monotonic, Duration::from_millis(1500));
+    assert_eq!(facts.next_restart, None, "it runs");
+    let stamps = |facts: &UnitFacts| {
+        let stamps = [facts.active_exit, facts.inactive_enter, facts.active_enter];
+        stamps.map(|stamp| stamp.as_millis())
+    };
+    assert_eq!(stamps(&facts), [1200, 1300, 1400]);
+    assert_eq!(
+        stamps(&started.facts),
+        [1200, 1300, 1400],
+        "known right after the start"
+    );
     bus.set(|script| script.ending = Ending::Nothing);
     let again = units.start(&web(), &[], LONG).await.unwrap();
     assert_eq!(again.invocation_id, started.invocation_id, "it goes on");
@@ -108,6 +119,7 @@ async fn a_unit_that_fails_and_is_restarted_is_a_failure_with_its_facts() {
             panic!("{error}")
         };
         assert!(facts.is_restarting() && facts.invocation_id.is_some());
+        assert_eq!(facts.next_restart, Some(Duration::from_millis(1500 + 4000)));
         assert_eq!(job_result.as_deref(), if lost { None } else { Some("failed") });
         assert_eq!(error.to_string(), "fleet-web.service exited with status 1");
         assert!(!error.is_transient());

@@ -9,7 +9,7 @@ use fleet_protocol::state::PullProgress;
 use super::world::{Denied, Remote, World};
 use crate::containers::{Containers, ContainersError, Signalled};
 use crate::exec::{ExecError, ExecStatus};
-use crate::images::{ImageError, ImageErrorKind, Images, Pulled};
+use crate::images::{ImageError, ImageErrorKind, Images, Pulled, Room};
 use crate::leftovers::{Leftovers, LeftoversError, Remains};
 use crate::names::{Digest, UnitName, container_name, init_container_name, volume_name};
 use crate::units::ActiveState;
@@ -23,6 +23,9 @@ impl PodmanImages {
         Self(world)
     }
 }
+
+/// Free space that no image gets.
+const RESERVE: u64 = 256 << 20;
 
 fn fails(kind: ImageErrorKind) -> ImageError {
     ImageError::Podman {
@@ -39,6 +42,20 @@ impl Images for PodmanImages {
     async fn present(&self, image: &ImageRef) -> Result<Option<Digest>, ImageError> {
         self.0.call("images.present", image.as_str()).map_err(denied)?;
         Ok(self.0.state.borrow().images.get(image.as_str()).cloned())
+    }
+
+    async fn room_for(&self, image: &ImageRef) -> Result<Room, ImageError> {
+        self.0
+            .call("images.room_for", image.as_str())
+            .map_err(|denied| ImageError::Disk(denied.into()))?;
+        let state = self.0.state.borrow();
+        let reachable = !state.registry_down && state.registry.contains_key(image.as_str());
+        let size = state.image_sizes.get(image.as_str()).copied();
+        Ok(Room {
+            needed: size.filter(|_| reachable),
+            free: state.data_free_mib << 20,
+            reserve: RESERVE,
+        })
     }
 
     async fn pull(

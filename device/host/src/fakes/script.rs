@@ -24,6 +24,14 @@ impl World {
         digest
     }
 
+    /// The registry tells that a pull of this image needs so many bytes. Of others it tells nothing.
+    pub fn image_needs(&self, image: &str, bytes: u64) {
+        self.state
+            .borrow_mut()
+            .image_sizes
+            .insert(image.to_owned(), bytes);
+    }
+
     /// A pull of this image fails so. What no call mentions is not found.
     pub fn registry_fails(&self, image: &str, kind: ImageErrorKind) {
         self.state

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use fleet_protocol::DeploymentName;
-use fleet_protocol::score::{ImageRef, PodmanV0Score};
+use fleet_protocol::score::{ImageRef, PodmanV0Score, StopSignal};
 
 use super::*;
 use crate::{
-    Changed, Host, Images, Ledger, LoadState, Reading, Shelf, UnitFiles, UnitName, Units, UnitsError, quadlet,
+    Changed, Containers, Host, Images, Ledger, LoadState, Reading, Shelf, Signalled, UnitFiles, UnitName,
+    Units, UnitsError, quadlet,
 };
 
 const WITHIN: Duration = Duration::from_secs(5);
@@ -174,4 +175,157 @@ async fn a_new_unit_needs_no_reload_a_known_one_does_and_one_that_a_reload_saw_i
     assert_eq!(reloads(), 4);
     let facts = device.units().facts(&file.main.unit).await.unwrap();
     assert_eq!(facts.load_state, LoadState::NotFound);
+}
+
+fn with_inits() -> quadlet::Rendered {
+    let score: PodmanV0Score = serde_json::from_value(serde_json::json!({
+        "image": IMAGE,
+        "init_containers": [
+            {"name": "a", "image": IMAGE},
+            {"name": "b", "image": IMAGE, "timeout": "3s",
+             "volumes": [{"source": {"volume": {"name": "seed"}}, "path": "/seed"}]}
+        ]
+    }))
+    .unwrap();
+    quadlet::render(&web(), &score, &quadlet::Digests::new()).unwrap()
+}
+
+/// Files written and loaded, image pulled.
+async fn prepare(world: &World, rendered: &quadlet::Rendered) -> Device {
+    world.registry_holds(IMAGE, 1);
+    let device = world.device();
+    device.images().pull(&image(), &mut |_| ()).await.unwrap();
+    let _ = device.unit_files().replace(rendered).await.unwrap();
+    device.units().take_up(&rendered.main.unit).await.unwrap();
+    device
+}
+
+const ALL: [&str; 3] = [
+    "fleet-web.init-a.service",
+    "fleet-web.init-b.service",
+    "fleet-web.service",
+];
+
+#[tokio::test]
+async fn init_containers_run_in_order_before_every_fresh_main_container() {
+    let (world, rendered) = (World::new(), with_inits());
+    let device = prepare(&world, &rendered).await;
+    let (unit, inits) = (&rendered.main.unit, rendered.init_units());
+    device.units().start(unit, &inits, WITHIN).await.unwrap();
+    assert_eq!(world.begun(), ALL);
+    device.units().restart(unit, &inits, WITHIN).await.unwrap();
+    world.crash(unit);
+    assert_eq!(world.begun(), [ALL, ALL, ALL].concat());
+    world.cut_power();
+    world.reboot();
+    assert_eq!(world.begun().len(), 4 * ALL.len());
+    assert!(device.units().facts(unit).await.unwrap().is_up());
+    assert!(world.podman_holds().contains("fleet-web.seed"));
+}
+
+#[tokio::test]
+async fn an_init_container_that_fails_keeps_the_main_one_down_until_it_ends_well() {
+    let (world, rendered) = (World::new(), with_inits());
+    let device = prepare(&world, &rendered).await;
+    let (unit, inits) = (&rendered.main.unit, rendered.init_units());
+    let exits = |status| Behaviour::Exits {
+        status,
+        lines: vec!["no".to_owned()],
+    };
+    world.init_behaves(&web(), "b", exits(3));
+    let error = device.units().start(unit, &inits, WITHIN).await.unwrap_err();
+    let UnitsError::InitFailed { unit: init, facts } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!((init, facts.exec_main_status), (&inits[1], 3));
+    assert_eq!(world.begun(), &ALL[..2]);
+    world.crash(unit);
+    assert_eq!(device.units().facts(init).await.unwrap().n_restarts, 1);
+    world.init_behaves(&web(), "b", exits(0));
+    world.crash(unit);
+    assert!(device.units().facts(unit).await.unwrap().is_up());
+    assert_eq!(device.units().facts(init).await.unwrap().result, "success");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_init_container_that_hangs_is_ended_at_its_time_limit_or_at_the_deadline() {
+    let (world, rendered) = (World::new(), with_inits());
+    let device = prepare(&world, &rendered).await;
+    let (unit, inits) = (&rendered.main.unit, rendered.init_units());
+    world.init_behaves(&web(), "b", Behaviour::Hangs);
+    let begun = tokio::time::Instant::now();
+    let error = device.units().start(unit, &inits, WITHIN).await.unwrap_err();
+    assert_eq!((error.kind(), begun.elapsed().as_secs()), ("init-timeout", 3));
+    let short = Duration::from_secs(2);
+    let error = device.units().start(unit, &inits, short).await.unwrap_err();
+    assert!(matches!(error, UnitsError::Deadline { .. }), "{error}");
+    // Who does not say which init containers there are hears of none.
+    let error = device.units().start(unit, &[], WITHIN).await.unwrap_err();
+    assert!(matches!(error, UnitsError::Deadline { .. }), "{error}");
+    device.units().stop(unit, WITHIN).await.unwrap();
+    assert!(device.units().facts(&inits[1]).await.unwrap().is_down());
+    assert!(!world.podman_holds().contains("fleet-web.init-b"));
+}
+
+#[tokio::test]
+async fn a_run_of_an_init_container_that_is_no_more_ends_when_the_files_are_taken_up() {
+    let (world, all) = (World::new(), with_inits());
+    let device = prepare(&world, &all).await;
+    world.init_behaves(&web(), "b", Behaviour::Hangs);
+    let short = Duration::from_millis(20);
+    let started = device
+        .units()
+        .start(&all.main.unit, &all.init_units(), short)
+        .await;
+    assert!(started.is_err() && world.podman_holds().contains("fleet-web.init-b"));
+    assert!(
+        device
+            .unit_files()
+            .replace(&rendered())
+            .await
+            .unwrap()
+            .is_changed()
+    );
+    device.units().take_up(&all.main.unit).await.unwrap();
+    assert!(!world.podman_holds().contains("fleet-web.init-b"));
+    let init = &all.inits[1].of.unit;
+    assert_eq!(
+        device.units().facts(init).await.unwrap().load_state,
+        LoadState::NotFound
+    );
+}
+
+#[tokio::test]
+async fn a_container_ends_by_its_signal_unless_it_does_not_listen() {
+    let world = World::new();
+    world.registry_holds(IMAGE, 1);
+    let device = world.device();
+    let web = web();
+    let signal = || device.containers().signal(&web, StopSignal::Term);
+    assert_eq!(signal().await.unwrap(), Signalled::NotRunning);
+    deploy(&device).await.unwrap();
+    let unit = rendered().main.unit;
+    world.ignores_signals(&web, true);
+    assert_eq!(signal().await.unwrap(), Signalled::Sent);
+    assert!(device.units().facts(&unit).await.unwrap().is_up());
+    world.ignores_signals(&web, false);
+    world.fail_nth("containers.signal", 1);
+    assert!(signal().await.is_err());
+    assert_eq!(signal().await.unwrap(), Signalled::Sent);
+    assert!(device.units().facts(&unit).await.unwrap().is_restarting());
+    assert_eq!(signal().await.unwrap(), Signalled::NotRunning);
+}
+
+#[tokio::test]
+async fn room_is_known_where_the_registry_tells() {
+    let world = World::new();
+    let device = world.device();
+    world.registry_holds(IMAGE, 1);
+    assert_eq!(device.images().room_for(&image()).await.unwrap().needed, None);
+    world.image_needs(IMAGE, 1 << 30);
+    assert!(device.images().room_for(&image()).await.unwrap().is_enough());
+    world.set_data_free_mib(1200);
+    assert!(!device.images().room_for(&image()).await.unwrap().is_enough());
+    world.registry_down(true);
+    assert!(device.images().room_for(&image()).await.unwrap().is_enough());
 }

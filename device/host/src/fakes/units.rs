@@ -62,7 +62,8 @@ impl UserUnits {
         within: Duration,
     ) -> Result<(), UnitsError> {
         let outcome = self.0.state.borrow_mut().run_inits(unit);
-        for init in self.0.state.borrow().inits_of(unit) {
+        let inits = self.0.state.borrow().inits_of(unit);
+        for init in inits {
             self.0.tell(&init);
         }
         let Err(Stuck { init, timeout }) = outcome else {

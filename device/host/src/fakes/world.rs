@@ -62,6 +62,8 @@ pub(super) struct State {
     // Outside the device.
     pub(super) registry: BTreeMap<String, Remote>,
     pub(super) registry_down: bool,
+    /// Bytes that a pull needs, where the registry tells.
+    pub(super) image_sizes: BTreeMap<String, u64>,
     pub(super) pull_time: Duration,
     pub(super) behaviours: BTreeMap<DeploymentName, Behaviour>,
     /// Of init containers, by their units.

@@ -3,9 +3,11 @@
 mod classify;
 mod podman;
 mod progress;
+mod room;
 
 pub use classify::{ImageError, ImageErrorKind};
 pub use podman::PodmanImages;
+pub use room::Room;
 
 use fleet_protocol::score::ImageRef;
 use fleet_protocol::state::PullProgress;
@@ -26,6 +28,13 @@ pub trait Images {
     /// # Errors
     /// [`ImageError`] when podman cannot tell.
     async fn present(&self, image: &ImageRef) -> Result<Option<Digest>, ImageError>;
+
+    /// How much room a pull of an image needs, and how much there is. Takes as long as a registry takes to answer, half a minute at
+    /// most. Whether the size is known or not, [`Room::is_enough`] says whether to begin.
+    ///
+    /// # Errors
+    /// [`ImageError::Disk`] when the disk cannot be asked. A registry or podman that cannot tell is no error.
+    async fn room_for(&self, image: &ImageRef) -> Result<Room, ImageError>;
 
     /// Pulls an image and waits until its bytes are on the disk for good. `progress` is called when a
     /// layer begins or ends. Dropping the future kills the pull; what came so far is kept by podman or

@@ -10,6 +10,7 @@ use fleet_protocol::state::PullProgress;
 use tokio::time::Instant;
 
 use super::progress::Progress;
+use super::room::{self, Manifest, Room};
 use super::{ImageError, Images, Pulled};
 use crate::durable;
 use crate::exec::{Environment, ExecError, Tool, run, run_watched};
@@ -24,6 +25,8 @@ const STALL: Duration = Duration::from_mins(15);
 const LOOK_EACH: Duration = Duration::from_secs(30);
 /// Longest time for a question to the local storage; a card that is busy is slow.
 const ASK_WITHIN: Duration = Duration::from_secs(60);
+/// Longest time for a registry to tell what an image is made of.
+const MANIFEST_WITHIN: Duration = Duration::from_secs(15);
 /// Free space without which no pull begins, so that the agent's own records still have room.
 const RESERVE: u64 = 256 << 20;
 
@@ -95,6 +98,36 @@ impl PodmanImages {
         Ok(())
     }
 
+    /// What a registry holds under a reference; `None` when it or podman does not tell.
+    async fn manifest(&self, reference: &str) -> Option<Manifest> {
+        let mut quoting = None;
+        let mut line = |line: &str| {
+            if line.contains(room::QUOTE) {
+                quoting = Some(line.to_owned());
+            }
+        };
+        let args = ["manifest", "inspect", reference];
+        let asked = run_watched(&self.environment, Tool::Podman, &args, MANIFEST_WITHIN, &mut line).await;
+        match (asked, quoting) {
+            (Ok(output), _) => Manifest::read(&output.stdout, None),
+            (Err(_), Some(line)) => Manifest::read("", Some(&line)),
+            (Err(_), None) => None,
+        }
+    }
+
+    /// Bytes that a pull takes, as far as the registry tells.
+    async fn needed(&self, image: &ImageRef) -> Option<u64> {
+        let home = self.environment.home.clone();
+        let there = durable::blocking(move || Ok(room::layers_there(&home)));
+        let (there, manifest) = tokio::join!(there, self.manifest(image.as_str()));
+        let (there, manifest) = (there.unwrap_or_default(), manifest?);
+        if let Some(digest) = manifest.of_machine(room::machine()) {
+            let manifest = self.manifest(&room::pinned(image, digest)).await?;
+            return manifest.needed(&there);
+        }
+        manifest.needed(&there)
+    }
+
     /// Makes the staging folder. The first time it is emptied, of what pulls left there that were killed or cut; later
     /// other pulls may be at work in it.
     async fn stage(&self) -> Result<(), ImageError> {
@@ -159,6 +192,16 @@ impl Images for PodmanImages {
             Err(error) if error.stderr.contains("image not known") => Ok(None),
             Err(error) => Err(ImageError::of(&error)),
         }
+    }
+
+    async fn room_for(&self, image: &ImageRef) -> Result<Room, ImageError> {
+        let needed = self.needed(image).await;
+        let space = durable::space(&self.data).map_err(|error| ImageError::Disk(error.into()))?;
+        Ok(Room {
+            needed,
+            free: space.free,
+            reserve: self.reserve,
+        })
     }
 
     async fn pull(
@@ -353,6 +396,50 @@ mod tests {
             .unwrap_err();
         assert!(matches!(error, ImageError::NoRoom { .. }), "{error}");
         assert!(error.is_transient() && error.kind() == "disk-full");
+    }
+
+    /// What podman 5.4 says of an index, and of the image in it.
+    const MANIFESTS: &str = r#"
+        echo "$*" >> "${0%/*}/asked"
+        machine=$(/bin/uname -m | /bin/sed 's/x86_64/amd64/; s/aarch64/arm64/')
+        case "$*" in
+        "manifest inspect 10.0.2.100:5000/web:1")
+            echo "{\"manifests\": [{\"digest\": \"sha256:99\", \"platform\": {\"architecture\": \"x\", \"os\": \"linux\"}}, {\"digest\": \"sha256:11\", \"platform\": {\"architecture\": \"$machine\", \"os\": \"linux\"}}]}" ;;
+        "manifest inspect 10.0.2.100:5000/web@sha256:11")
+            echo 'Error: parsing manifest blob "{\"layers\": [{\"digest\": \"sha256:aa\", \"size\": 1000, \"mediaType\": \"x.tar+gzip\"}, {\"digest\": \"sha256:bb\", \"size\": 100, \"mediaType\": \"x.tar+gzip\"}]}" as a "application/x": Treating single images as manifest lists is not implemented' >&2
+            exit 125 ;;
+        *) exit 125 ;;
+        esac"#;
+
+    #[tokio::test]
+    async fn the_room_for_an_image_is_that_of_this_machine_and_counts_no_layer_that_is_there() {
+        let (dir, images) = images(MANIFESTS);
+        let room = images.room_for(&web()).await.unwrap();
+        assert_eq!((room.needed, room.is_enough()), (Some(3300), true));
+        assert!(room.free > 0);
+        let stored = dir
+            .path()
+            .join("home/.local/share/containers/storage/overlay-images/1234/manifest");
+        let manifest = br#"{"layers": [{"digest": "sha256:aa", "size": 1000}]}"#;
+        let _ = durable::replace(&stored, manifest, 0o600).unwrap();
+        assert_eq!(images.room_for(&web()).await.unwrap().needed, Some(300));
+        let full = images.with_reserve(u64::MAX).room_for(&web()).await.unwrap();
+        assert!(!full.is_enough());
+        let asked = std::fs::read_to_string(dir.path().join("asked")).unwrap();
+        assert_eq!(asked.lines().count(), 6);
+    }
+
+    #[tokio::test]
+    async fn a_size_that_nobody_can_tell_stops_no_pull() {
+        for script in [
+            "echo 'Error: reading image: connection refused' >&2; exit 125",
+            "echo '{\"schemaVersion\": 2, \"manifests\": null}'",
+            "echo 'no json'",
+        ] {
+            let (_dir, images) = images(script);
+            let room = images.room_for(&web()).await.unwrap();
+            assert_eq!((room.needed, room.is_enough()), (None, true), "{script}");
+        }
     }
 
     #[tokio::test]

@@ -25,6 +25,8 @@ pub(crate) enum Ending {
     Up,
     /// The process ends with status 1 and systemd waits for its next try.
     Fails,
+    /// The second init container fails for good with status 7, and the job with it.
+    Dependency,
     /// Done, says the job; but a condition kept the unit from starting.
     Skipped,
     /// Done, says the job; but nothing happened at all.
@@ -352,13 +354,19 @@ fn end(shared: &Shared, ending: Ending) -> (&'static str, bool) {
             script.invocation += 1;
             (script.active, script.sub, script.result) = ("activating", "auto-restart", "exit-code");
         }
+        Ending::Dependency => {
+            script.inits[1].fails("exit-code", 7);
+            (script.inits[1].active, script.inits[1].sub) = ("failed", "failed");
+        }
         Ending::Skipped => script.condition = false,
         Ending::Nothing | Ending::Never => {}
     }
-    (
-        if ending == Ending::Fails { "failed" } else { "done" },
-        script.signal_lost,
-    )
+    let result = match ending {
+        Ending::Fails => "failed",
+        Ending::Dependency => "dependency",
+        _ => "done",
+    };
+    (result, script.signal_lost)
 }
 
 #[interface(name = "org.freedesktop.systemd1.Manager")]
