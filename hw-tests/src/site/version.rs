@@ -35,7 +35,10 @@ fi
 mkdir -p /tmp/www
 echo "version @VERSION@." > /tmp/www/index.html
 # The first process of a container ends on no signal that it has no handler for.
-[ -z "${STUBBORN:-}" ] || exec httpd -f -p 8080 -h /tmp/www
+if [ -n "${STUBBORN:-}" ]; then
+    sleep "${START_SECONDS:-0}"
+    exec httpd -f -p 8080 -h /tmp/www
+fi
 ended() { note "$1"; kill "$server"; exit 0; }
 trap 'ended TERM' TERM
 trap 'ended INT' INT
