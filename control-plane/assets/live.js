@@ -71,7 +71,25 @@
     }
   };
 
+  // Lines that somebody is selecting stay as they are until the selection is gone.
+  let waiting = null;
+  const selecting = () => {
+    const selection = getSelection();
+    return !selection.isCollapsed && [...document.querySelectorAll(".log")].some((log) => selection.containsNode(log, true));
+  };
+  document.addEventListener("selectionchange", () => {
+    if (waiting === null || selecting()) return;
+    const html = waiting;
+    waiting = null;
+    show(html);
+  });
+
   const show = (html) => {
+    if (selecting()) {
+      waiting = html;
+      return;
+    }
+    waiting = null;
     const fresh = new DOMParser().parseFromString(html, "text/html").getElementById("live");
     const shown = at("live");
     if (!fresh || !shown) return;

@@ -1,6 +1,7 @@
 //! Messages as devices and people write them, for the tests of this crate.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,8 +9,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use fleet_protocol::{
     Cause, Deployment, DeploymentSpec, DeploymentState, DeviceInfo, Heartbeat, PROTOCOL_VERSION, Phase, wire,
 };
+use futures_util::future::BoxFuture;
 
-use crate::store::{BucketId, Entry, Source, StoreEvent};
+use crate::store::{AskError, Asks, BucketId, Entry, Source, StoreEvent};
 
 /// The moment at which tests begin.
 pub(crate) fn noon() -> DateTime<Utc> {
@@ -138,6 +140,36 @@ pub(crate) fn begin_over(session: u64, bucket: BucketId) -> StoreEvent {
 pub(crate) fn end(bucket: BucketId) -> StoreEvent {
     StoreEvent::End {
         source: Source::Bucket(bucket),
+    }
+}
+
+/// What a device was asked: the subject and the request.
+pub(crate) type Asked = (String, serde_json::Value);
+
+/// Devices that all give the same answer; none listens until one is set.
+#[derive(Default)]
+pub(crate) struct Answering {
+    pub(crate) answer: Mutex<Option<Result<Bytes, AskError>>>,
+    pub(crate) asked: Mutex<Vec<Asked>>,
+    /// No answer is given while this is held.
+    pub(crate) hold: tokio::sync::Mutex<()>,
+}
+
+impl Answering {
+    pub(crate) fn answers(&self, answer: &serde_json::Value) {
+        *self.answer.lock().unwrap() = Some(Ok(answer.to_string().into()));
+    }
+}
+
+impl Asks for Answering {
+    fn ask(&self, subject: String, request: Bytes, _: Duration) -> BoxFuture<'_, Result<Bytes, AskError>> {
+        let request = serde_json::from_slice(&request).expect("a request is JSON");
+        self.asked.lock().unwrap().push((subject, request));
+        Box::pin(async {
+            drop(self.hold.lock().await);
+            let answer = self.answer.lock().unwrap().clone();
+            answer.unwrap_or(Err(AskError::NobodyListens))
+        })
     }
 }
 

@@ -3,6 +3,8 @@
 //! - [`store`]: JetStream KV buckets and the event stream; watching and writing them
 //! - [`fleet`]: the pure aggregate of what lies there, and the views made from it
 //! - [`operator`]: resolves deployments into what each device shall run
+//! - [`deploy`]: scores, and their companions that ask a device
+//! - [`logs`]: what containers wrote, made safe to show
 //! - [`api`]: the HTTP API
 //! - [`web`]: the dashboard
 //! - [`manifest`], [`ctl`]: manifests and `fleetctl`
@@ -13,8 +15,10 @@
 pub mod api;
 pub mod clock;
 pub mod ctl;
+pub mod deploy;
 pub mod fleet;
 pub mod history;
+pub mod logs;
 pub mod manifest;
 pub mod metrics;
 pub mod operator;

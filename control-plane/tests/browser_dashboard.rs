@@ -83,7 +83,7 @@ impl Drop for Served {
     }
 }
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 11] = [
     "/",
     "/?q=lyon&state=Online",
     "/devices/basement-brest-11",
@@ -91,8 +91,13 @@ const PAGES: [&str; 8] = [
     "/deployments/web",
     "/deployments/web/devices/basement-brest-11",
     "/deployments/web/devices/basement-nice-1",
+    "/deployments/orders/devices/basement-lyon-3",
+    "/deployments/orders/devices/basement-lyon-6",
+    LOGS,
     "/events",
 ];
+
+const LOGS: &str = "/deployments/web/devices/basement-nice-7/logs";
 
 fn browser(look: Look) -> Browser {
     let browser = Browser::start();
@@ -152,7 +157,7 @@ fn the_first_screen_grows_and_loses_what_needs_a_person() {
     assert!(browser.text().contains("Nothing needs a person."));
     let trouble = fabricated::busy(fixed_now()).attention;
     served.fleet.change(|state| state.attention = trouble);
-    browser.wait("return document.body.innerText.includes('5 things need a person')");
+    browser.wait("return document.body.innerText.includes('7 things need a person')");
     served
         .fleet
         .change(|state| state.attention.retain(|item| item.kind == AttentionKind::Offline));
@@ -191,12 +196,17 @@ fn every_page_reads_without_script() {
         ..DESKTOP
     });
     let said = [
-        ("/", "5 things need a person"),
+        ("/", "7 things need a person"),
         ("/?q=lyon", "matching devices"),
         ("/devices/basement-brest-11", "clock-unverified"),
         ("/deployments", "registry.example.com/shop/web:1.28"),
         ("/deployments/web", "Running on 1 of 12 devices; 5 need a person."),
         ("/deployments/web/devices/basement-brest-11", "image-not-found"),
+        (
+            "/deployments/orders/devices/basement-lyon-3",
+            "040_seed_rates.sql",
+        ),
+        (LOGS, "Older lines are not shown."),
         ("/events", "deployment-applied"),
         ("/nope", "There is no page at"),
     ];
@@ -220,10 +230,12 @@ fn no_page_scrolls_sideways_on_a_phone() {
         serve(fabricated::empty),
         serve(fabricated::hostile),
     ] {
-        for path in PAGES
-            .into_iter()
-            .chain(["/nope", "/devices/pi-1", "/deployments/web/devices/pi-1"])
-        {
+        for path in PAGES.into_iter().chain([
+            "/nope",
+            "/devices/pi-1",
+            "/deployments/web/devices/pi-1",
+            "/deployments/web/devices/pi-1/logs",
+        ]) {
             browser.open(&served.page(path));
             // The content's width, not the document's: a clipped overflow hides from the latter.
             let wide = "return [...document.querySelectorAll('main *')].filter((e) => !e.closest('pre, .bar, .icon, .aside') && e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML.slice(0, 120))";
@@ -294,10 +306,11 @@ fn texts_have_contrast_in_light_and_dark() {
 fn no_page_breaks_its_policy_and_nothing_hostile_runs() {
     let browser = browser(DESKTOP);
     for served in [serve(fabricated::busy), serve(fabricated::hostile)] {
-        for path in PAGES
-            .into_iter()
-            .chain(["/devices/pi-1", "/deployments/web/devices/pi-1"])
-        {
+        for path in PAGES.into_iter().chain([
+            "/devices/pi-1",
+            "/deployments/web/devices/pi-1",
+            "/deployments/web/devices/pi-1/logs",
+        ]) {
             browser.open(&served.page(path));
             browser.wait("return document.getElementById('link').dataset.state === 'live'");
             // A page of a fleet without that device answers 404, or 503 while it is recovering, which the console tells.
@@ -357,4 +370,93 @@ fn a_page_that_is_not_known_yet_becomes_the_right_one_by_itself() {
     browser.wait("return document.querySelector('h1').textContent === 'Not known yet'");
     served.fleet.change(|state| state.recovery.converged = true);
     browser.wait("return document.querySelector('h1').textContent === 'No such device'");
+}
+
+#[test]
+fn a_log_ends_in_view_grows_by_itself_and_waits_while_somebody_selects() {
+    let served = serve(fabricated::busy);
+    let browser = browser(DESKTOP);
+    browser.open(&served.page(LOGS));
+    browser.wait("return document.getElementById('link').dataset.state === 'live'");
+    // The newest line is in view without a script's help.
+    let in_view = "const box = document.querySelector('.log').getBoundingClientRect(); const last = [...document.querySelectorAll('.log .line')].at(-1).getBoundingClientRect(); return last.bottom <= box.bottom + 1 && last.top >= box.top";
+    assert_eq!(browser.ask(in_view), json!(true));
+    assert_eq!(
+        browser.ask(
+            "return document.querySelector('.log').scrollHeight > document.querySelector('.log').clientHeight"
+        ),
+        json!(true)
+    );
+
+    let log = |lines: &[&str]| {
+        let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        served.fleet.change(|state| {
+            state.logs.insert("web/basement-nice-7".to_owned(), lines);
+        });
+    };
+    log(&["one", "", "  three"]);
+    browser.wait("return document.querySelectorAll('.log .line').length === 3");
+    // What is copied is what was written: a line each, empty ones and blanks too.
+    browser.ask("getSelection().selectAllChildren(document.querySelector('.log pre'))");
+    assert_eq!(
+        browser.ask("return getSelection().toString().replace(/\\n$/, '')"),
+        json!("one\n\n  three")
+    );
+    log(&["one", "", "  three", "four"]);
+    // Longer than two looks at the device: nothing is taken from under a selection.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(11) {
+        assert_eq!(
+            browser.ask("return document.querySelectorAll('.log .line').length"),
+            json!(3)
+        );
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    browser.ask("getSelection().removeAllRanges()");
+    browser.wait("return document.querySelectorAll('.log .line').length === 4");
+}
+
+#[test]
+fn a_log_is_searched_as_a_plain_form_on_a_phone() {
+    let served = serve(fabricated::busy);
+    let browser = browser(Look {
+        script: false,
+        ..PHONE
+    });
+    browser.open(&served.page(LOGS));
+    browser.ask("document.querySelector('input[name=q]').value = 'REFUSED'; document.querySelector('form.filter button').click()");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !browser.text().contains("lines match “REFUSED”") {
+        assert!(Instant::now() < deadline, "{}", browser.text());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let all = "return [...document.querySelectorAll('.log .line')].every((line) => line.querySelector('mark')?.textContent === 'refused')";
+    assert_eq!(browser.ask(all), json!(true));
+    assert_eq!(
+        browser.ask("return document.querySelectorAll('.log .line').length > 3"),
+        json!(true)
+    );
+}
+
+#[test]
+fn a_hostile_log_is_read_and_does_nothing() {
+    let served = serve(fabricated::hostile);
+    let browser = browser(DESKTOP);
+    browser.open(&served.page("/deployments/web/devices/pi-1/logs"));
+    browser.wait("return document.getElementById('link').dataset.state === 'live'");
+    let text = browser.ask("return document.querySelector('.log').innerText");
+    let text = text.as_str().unwrap();
+    for shown in [
+        "<script>alert(2)</script>",
+        "␛click␛",
+        "nothing above this line",
+        "user⟨U+202E⟩gpj.exe",
+        "never ends <script>",
+    ] {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
+    assert_eq!(
+        browser.ask("return document.querySelectorAll('.log a, .log script, .log img, .log b').length"),
+        json!(0)
+    );
 }

@@ -14,6 +14,7 @@ use axum::http::{Request, Response, StatusCode, header};
 use fabricated::{Fabricated, HOSTILE, State, fixed_now};
 use fleet_control_plane::fleet::view::PairState;
 use fleet_control_plane::web;
+use fleet_protocol::Cause;
 use futures_util::StreamExt;
 use tower::ServiceExt;
 
@@ -45,15 +46,19 @@ async fn content(app: &Router, path: &str) -> String {
     page[start..end].replace("><", ">\n<")
 }
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 9] = [
     "/",
     "/?state=Online&phase=Failed&q=basement",
     "/devices/basement-brest-11",
     "/deployments",
     "/deployments/web",
     "/deployments/web/devices/basement-brest-11",
+    "/deployments/orders/devices/basement-lyon-3",
+    LOGS,
     "/events",
 ];
+
+const LOGS: &str = "/deployments/orders/devices/basement-lyon-3/logs";
 
 #[tokio::test]
 async fn the_first_screen_of_a_calm_fleet() {
@@ -71,7 +76,7 @@ async fn the_first_screen_of_an_empty_fleet_teaches_the_next_command() {
 async fn the_first_screen_of_a_busy_fleet_begins_with_what_needs_a_person() {
     let page = content(&app(fabricated::busy(fixed_now())), "/").await;
     let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} is missing"));
-    assert!(at("5 things need a person") < at("Containers "));
+    assert!(at("7 things need a person") < at("Containers "));
     assert!(at("Containers ") < at("id=\"devices-title\""));
     insta::assert_snapshot!(page);
 }
@@ -104,6 +109,150 @@ async fn the_page_of_a_pulling_pair_shows_layers_and_bytes() {
 }
 
 #[tokio::test]
+async fn the_page_of_a_failed_init_container_shows_its_last_words_and_leads_to_its_log() {
+    let path = "/deployments/orders/devices/basement-lyon-3";
+    let page = content(&app(fabricated::busy(fixed_now())), path).await;
+    assert!(page.contains(&format!("href=\"{LOGS}?init=migrate\"")), "{page}");
+    assert!(page.contains("<span class=\"red\">✗</span>"), "{page}");
+    insta::assert_snapshot!(page);
+}
+
+#[tokio::test]
+async fn each_step_that_a_start_or_an_upgrade_is_at_is_said() {
+    let app = app(fabricated::busy(fixed_now()));
+    for (device, words) in [
+        ("basement-lyon-6", "restarted 12 times"),
+        ("basement-lyon-9", "init container migrate (2 of 3)"),
+        ("basement-nice-1", "generation 3 is being stopped"),
+        (
+            "basement-nice-4",
+            "replaced generation 3: 2.3 s to stop, 0.9 s down",
+        ),
+    ] {
+        let page = content(&app, &format!("/deployments/orders/devices/{device}")).await;
+        assert!(page.contains(words), "{device}: {page}");
+    }
+    let web = content(&app, "/deployments/web/devices/basement-brest-11").await;
+    assert!(
+        web.contains("generation 6 goes on running"),
+        "a pull that failed leaves the old version: {web}"
+    );
+    let list = content(&app, "/deployments/orders").await;
+    for words in ["restarted 12 times", "init container migrate (2 of 3)"] {
+        assert!(list.contains(words), "{list}");
+    }
+    assert_eq!(list.matches("View logs").count(), 2, "{list}");
+}
+
+#[tokio::test]
+async fn a_log_is_shown_with_its_colours_and_says_what_is_left_out() {
+    let app = app(fabricated::busy(fixed_now()));
+    let page = content(&app, "/deployments/web/devices/basement-nice-7/logs?lines=3").await;
+    assert!(
+        page.contains("3 lines") && page.contains("Older lines are not shown."),
+        "{page}"
+    );
+    assert!(page.contains("lines=50\">Show the last 50"), "{page}");
+    insta::assert_snapshot!(page);
+    // What cannot be asked for shows the usual, and a whole log says nothing of older lines.
+    let page = content(&app, "/deployments/web/devices/basement-nice-7/logs?lines=many").await;
+    assert!(page.contains("200 lines"), "{page}");
+    let page = content(&app, "/deployments/web/devices/basement-nice-7/logs?lines=5000").await;
+    assert!(
+        page.contains("640 lines") && !page.contains("Older lines"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn a_search_shows_the_lines_that_match_and_says_how_many() {
+    let app = app(fabricated::busy(fixed_now()));
+    let page = content(
+        &app,
+        "/deployments/web/devices/basement-nice-7/logs?lines=90&q=ERROR",
+    )
+    .await;
+    assert!(page.contains("10 of 90 lines match “ERROR”"), "{page}");
+    assert_eq!(page.matches("<span class=\"line\">").count(), 10, "{page}");
+    assert_eq!(
+        page.matches("<mark class=\"red\">error</mark>").count(),
+        10,
+        "{page}"
+    );
+    assert!(page.contains("Show all lines"), "{page}");
+    let page = content(
+        &app,
+        "/deployments/web/devices/basement-nice-7/logs?lines=90&q=%3Cb%3E",
+    )
+    .await;
+    assert!(
+        page.contains("0 of 90 lines match “&lt;b&gt;”") && page.contains("No line holds"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn the_log_of_an_init_container_and_of_the_run_before_can_be_chosen() {
+    let app = app(fabricated::busy(fixed_now()));
+    let page = content(&app, &format!("{LOGS}?init=migrate")).await;
+    assert!(
+        page.contains("6 lines of init container migrate") && page.contains("040_seed_rates.sql"),
+        "{page}"
+    );
+    assert!(page.contains("<option value=\"migrate\" selected>"), "{page}");
+    let path = "/deployments/orders/devices/basement-lyon-6/logs?previous=1";
+    let page = content(&app, path).await;
+    assert!(
+        page.contains("4 lines of the run before") && page.contains("ORDERS_DSN"),
+        "{page}"
+    );
+    assert!(
+        page.contains("fleetctl logs orders --device basement-lyon-6 --previous --lines 200"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn an_offline_device_is_said_at_once_with_since_and_an_empty_log_teaches() {
+    let mut state = fabricated::busy(fixed_now());
+    state.logs.insert("web/basement-nice-7".to_owned(), Vec::new());
+    let app = app(state);
+    let page = content(&app, "/deployments/web/devices/basement-nice-10/logs").await;
+    assert!(
+        page.contains("The device is offline") && page.contains("26 min ago"),
+        "{page}"
+    );
+    assert!(page.contains("since 2026-03-14 02:41:09 UTC"), "{page}");
+    let page = content(&app, "/deployments/web/devices/basement-nice-7/logs").await;
+    assert!(
+        page.contains("It has written nothing in this run") && page.contains("previous=1"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn a_score_without_logs_says_so_and_what_a_device_refuses_is_in_its_words() {
+    use fleet_control_plane::deploy::companion::logs::LogQueryError;
+    let page_of = async |error| {
+        let mut state = fabricated::busy(fixed_now());
+        state.log_error = Some(error);
+        content(&app(state), &format!("{LOGS}?previous=1")).await
+    };
+    let deployment = "orders".parse().unwrap();
+    let page = page_of(LogQueryError::NotExposed { deployment }).await;
+    assert!(page.contains("this deployment doesn't expose logs"), "{page}");
+    let cause = Cause::new("logs-no-previous", "orders <ran> once since the boot");
+    let device = "basement-lyon-3".parse().unwrap();
+    let page = page_of(LogQueryError::Refused { device, cause }).await;
+    assert!(
+        page.contains("orders &lt;ran&gt; once") && page.contains("Look at the newest run"),
+        "{page}"
+    );
+    // The words that came with the failure are there whatever the device says now.
+    assert!(page.contains("040_seed_rates.sql"), "{page}");
+}
+
+#[tokio::test]
 async fn the_history() {
     insta::assert_snapshot!(content(&app(fabricated::busy(fixed_now())), "/events").await);
 }
@@ -116,6 +265,7 @@ async fn what_is_not_there_says_so_and_leads_on() {
         "/devices/none",
         "/deployments/none",
         "/deployments/web/devices/none",
+        "/deployments/web/devices/none/logs",
         "/devices/a%2Fb",
     ] {
         let response = get(&app, path).await;
@@ -155,6 +305,7 @@ async fn nothing_is_called_missing_while_the_operator_is_recovering() {
         "/devices/none",
         "/deployments/none",
         "/deployments/web/devices/none",
+        "/deployments/web/devices/none/logs",
     ] {
         let response = get(&app, path).await;
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
@@ -204,6 +355,8 @@ async fn no_text_from_a_device_or_a_person_becomes_markup() {
         "/deployments",
         "/deployments/web",
         "/deployments/web/devices/pi-1",
+        "/deployments/web/devices/pi-1/logs",
+        "/deployments/web/devices/pi-1/logs?q=script&init=%22%3E%3Cscript%3E&lines=%22%3E",
         "/events",
     ];
     for path in pages {
@@ -215,6 +368,12 @@ async fn no_text_from_a_device_or_a_person_becomes_markup() {
         // The page's own script tag has a `src` and no text.
         assert_eq!(page.matches("<script").count(), 1, "{path}");
         assert!(!page.contains("<img") && !page.contains(HOSTILE), "{path}");
+        let acts = |c: char| {
+            (c.is_control() && c != '\n')
+                || ('\u{202a}'..='\u{2069}').contains(&c) && !('\u{2030}'..='\u{2065}').contains(&c)
+        };
+        assert!(!page.chars().any(acts), "{path}");
+        assert!(!page.contains("href=\"javascript"), "{path}");
     }
     let query = "/?q=%22%3E%3Cscript%3E&l=%22%3E%3Cscript%3E&state=%3Cscript%3E&after=%22%3Cscript%3E";
     let events = "/events?subject=%22%3E%3Cscript%3E";
@@ -341,6 +500,80 @@ async fn a_change_is_sent_to_who_looks_and_silence_to_who_does_not() {
     });
     let second = next_event(&mut stream, "page").await;
     assert!(second.contains("web on basement-lyon-3: Failed"), "{second}");
+}
+
+#[tokio::test]
+async fn every_step_of_an_upgrade_a_failure_and_its_words_come_without_a_reload() {
+    let fleet = Arc::new(Fabricated::still(fabricated::busy(fixed_now())));
+    let app = app_of(Arc::clone(&fleet));
+    let response = get(&app, "/live?page=/deployments/orders/devices/basement-nice-4").await;
+    let mut stream = response.into_body().into_data_stream();
+    next_event(&mut stream, "hello").await;
+    next_event(&mut stream, "page").await;
+    let of = |device: &str| {
+        let state = fabricated::busy(fixed_now());
+        let is =
+            |p: &fleet_control_plane::fleet::view::PairView| p.deployment == "orders" && p.device == device;
+        state.pairs.into_iter().find(is).unwrap()
+    };
+    for (like, words) in [
+        ("basement-nice-1", "generation 3 is being stopped"),
+        ("basement-lyon-9", "init container migrate (2 of 3)"),
+        ("basement-lyon-3", "040_seed_rates.sql"),
+        ("basement-lyon-6", "restarted 12 times"),
+        ("basement-nice-4", "0.9 s down"),
+    ] {
+        fleet.change(|state| {
+            let is = |p: &&mut fleet_control_plane::fleet::view::PairView| {
+                p.deployment == "orders" && p.device == "basement-nice-4"
+            };
+            let pair = state.pairs.iter_mut().find(is).unwrap();
+            *pair = of(like);
+            pair.device = "basement-nice-4".to_owned();
+        });
+        let page = next_event(&mut stream, "page").await;
+        assert!(page.contains(words), "{like}: {page}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_followed_log_is_looked_at_each_five_seconds_however_much_the_fleet_changes() {
+    use std::sync::atomic::Ordering::SeqCst;
+    let fleet = Arc::new(Fabricated::still(fabricated::calm(fixed_now())));
+    let app = app_of(Arc::clone(&fleet));
+    let response = get(
+        &app,
+        "/live?page=/deployments/web/devices/basement-lyon-3/logs%3Flines%3D2",
+    )
+    .await;
+    let mut stream = response.into_body().into_data_stream();
+    next_event(&mut stream, "page").await;
+    assert_eq!(fleet.looks.load(SeqCst), 1);
+    // A busy fleet is no reason to read a journal more often.
+    let begun = tokio::time::Instant::now();
+    while begun.elapsed() < Duration::from_secs(30) {
+        fleet.change(|_| ());
+        let _ = tokio::time::timeout(Duration::from_millis(200), stream.next()).await;
+    }
+    let looks = fleet.looks.load(SeqCst);
+    assert!((5..=8).contains(&looks), "{looks} looks in 30 s");
+    // A line that is new shows by itself.
+    fleet.change(|state| {
+        state
+            .logs
+            .insert("web/basement-lyon-3".to_owned(), vec!["brand new".to_owned()]);
+    });
+    let page = tokio::time::timeout(Duration::from_secs(8), async {
+        loop {
+            let page = next_event(&mut stream, "page").await;
+            if page.contains("brand new") {
+                return page;
+            }
+        }
+    })
+    .await
+    .expect("in time");
+    assert!(page.contains("1 line"), "{page}");
 }
 
 #[tokio::test]

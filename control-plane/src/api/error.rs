@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 use fleet_protocol::score::FieldError;
 
 use super::layer;
@@ -21,8 +22,16 @@ impl ApiError {
             status: status.as_u16(),
             detail: detail.into(),
             problems: Vec::new(),
+            since: None,
             request_id: layer::request_id(),
         }))
+    }
+
+    /// Says since when it is so.
+    #[must_use]
+    pub fn with_since(mut self, since: Option<DateTime<Utc>>) -> Self {
+        self.0.since = since;
+        self
     }
 
     /// There is no such thing.

@@ -12,6 +12,7 @@ mod error;
 mod health;
 mod layer;
 mod listen;
+mod logs;
 pub mod openapi;
 mod read;
 mod source;
@@ -27,10 +28,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::{Semaphore, watch as signal};
 
+use crate::deploy::companion::logs::FleetTopology;
 use crate::fleet::FleetHandle;
 use crate::history::Historian;
 use crate::metrics::Metrics;
-use crate::store::Writes;
+use crate::store::{Asks, Writes};
 pub use error::ApiError;
 pub use listen::{ListenError, bind, serve};
 
@@ -44,6 +46,7 @@ const MOST_WATCHERS: usize = 256;
 #[derive(Clone)]
 pub struct ApiState {
     fleet: FleetHandle,
+    topology: FleetTopology,
     store: Arc<dyn Writes>,
     historian: Historian,
     metrics: Arc<Metrics>,
@@ -52,16 +55,18 @@ pub struct ApiState {
 }
 
 impl ApiState {
-    /// State over this aggregate and store. `stopped` turning true ends all streams.
+    /// State over this aggregate, store and way to the devices. `stopped` turning true ends all streams.
     #[must_use]
     pub fn new(
         fleet: FleetHandle,
         store: Arc<dyn Writes>,
+        asks: Arc<dyn Asks>,
         metrics: Arc<Metrics>,
         stopped: signal::Receiver<bool>,
     ) -> Self {
         let historian = Historian::new(Arc::clone(&store));
         Self {
+            topology: FleetTopology::new(fleet.clone(), asks),
             fleet,
             store,
             historian,
@@ -86,6 +91,7 @@ pub const ROUTES: &[(&str, &[&str])] = &[
     ("/api/v0/deployments", &["get"]),
     ("/api/v0/deployments/{name}", &["get", "put", "delete"]),
     ("/api/v0/deployments/{name}/devices/{id}", &["get"]),
+    ("/api/v0/deployments/{name}/devices/{id}/logs", &["get"]),
     ("/api/v0/pairs", &["get"]),
     ("/api/v0/events", &["get"]),
     ("/api/v0/watch", &["get"]),
@@ -97,7 +103,7 @@ pub const ROUTES: &[(&str, &[&str])] = &[
 
 /// API and dashboard.
 pub fn router(state: ApiState) -> Router {
-    let dashboard = crate::web::router(Arc::new(state.fleet.clone()), state.stopped.clone());
+    let dashboard = crate::web::router(Arc::new(state.clone()), state.stopped.clone());
     Router::new()
         .route("/api/v0/status", get(read::status))
         .route("/api/v0/devices", get(read::devices))
@@ -108,6 +114,7 @@ pub fn router(state: ApiState) -> Router {
             get(read::deployment).put(change::put).delete(change::delete),
         )
         .route("/api/v0/deployments/{name}/devices/{id}", get(read::pair))
+        .route("/api/v0/deployments/{name}/devices/{id}/logs", get(logs::logs))
         .route("/api/v0/pairs", get(read::pairs))
         .route("/api/v0/events", get(read::events))
         .route("/api/v0/watch", get(watch::watch))

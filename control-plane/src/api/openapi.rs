@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use super::types::{FieldProblem, WatchEvent};
-use super::{change, health, read, watch};
+use super::{change, health, logs, read, watch};
 
 /// The OpenAPI document.
 #[derive(OpenApi)]
@@ -21,6 +21,7 @@ use super::{change, health, read, watch};
         read::deployments,
         read::deployment,
         read::pair,
+        logs::logs,
         read::pairs,
         read::events,
         change::put,

@@ -14,7 +14,7 @@ use super::{ApiError, ApiState};
 use crate::fleet::Fleet;
 use crate::fleet::view::{DeploymentView, DeviceView, FleetView, PairView};
 
-type Asked<T> = Result<Query<T>, QueryRejection>;
+pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
 
 /// The query, or what is wrong with it.
 pub(super) fn asked<T>(query: Asked<T>) -> Result<T, ApiError> {

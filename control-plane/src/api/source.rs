@@ -3,49 +3,54 @@
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
+use super::ApiState;
 use super::types::{DeploymentList, DeviceList, EventQuery, ListQuery};
-use crate::fleet::FleetHandle;
+use crate::deploy::companion::logs::LogsOf;
 use crate::fleet::view::{DeploymentView, DeviceView, FleetView, PairView, RecoveryView};
-use crate::web::{EventsFuture, Source, SourceError};
+use crate::web::{EventsFuture, LogsFuture, Source, SourceError};
 
-impl Source for FleetHandle {
+impl Source for ApiState {
     fn recovery(&self) -> RecoveryView {
-        Self::recovery(self)
+        self.fleet.recovery()
     }
 
     fn status(&self) -> FleetView {
-        Self::status(self)
+        self.fleet.status()
     }
 
     fn devices(&self, query: &ListQuery) -> Result<DeviceList, SourceError> {
-        Self::devices(self, query).map_err(SourceError::BadQuery)
+        self.fleet.devices(query).map_err(SourceError::BadQuery)
     }
 
     fn device(&self, id: &str) -> Option<DeviceView> {
-        Self::device(self, id)
+        self.fleet.device(id)
     }
 
     fn deployments(&self, query: &ListQuery) -> Result<DeploymentList, SourceError> {
-        Self::deployments(self, query).map_err(SourceError::BadQuery)
+        self.fleet.deployments(query).map_err(SourceError::BadQuery)
     }
 
     fn deployment(&self, name: &str) -> Option<DeploymentView> {
-        Self::deployment(self, name)
+        self.fleet.deployment(name)
     }
 
     fn pair(&self, deployment: &str, device: &str) -> Option<PairView> {
-        Self::pair(self, deployment, device)
+        self.fleet.pair(deployment, device)
     }
 
     fn events(&self, query: EventQuery) -> EventsFuture<'_> {
-        Box::pin(async move { Ok(Self::events(self, &query)) })
+        Box::pin(async move { Ok(self.fleet.events(&query)) })
+    }
+
+    fn logs(&self, of: LogsOf, lines: usize) -> LogsFuture<'_> {
+        Box::pin(self.topology.last_lines(of, lines))
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
-        Self::changes(self)
+        self.fleet.changes()
     }
 
     fn now(&self) -> DateTime<Utc> {
-        Self::now(self)
+        self.fleet.now()
     }
 }

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use fleet_protocol::DeploymentSpec;
 use fleet_protocol::event::FleetEvent;
+use fleet_protocol::logs::LogChunk;
 use fleet_protocol::score::FieldError;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::fleet::view::{
     DeploymentSummary, DeploymentView, DeviceState, DeviceSummary, DeviceView, FleetView, PairState,
-    PairView, RecoveryView,
+    PairView, RecoveryView, schema,
 };
 
 /// Path of the API; all paths below start with it.
@@ -172,6 +174,42 @@ pub struct PairList {
     pub next: Option<String>,
 }
 
+/// Query of `GET /deployments/{name}/devices/{id}/logs`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct LogsQuery {
+    /// How many lines, counted from the end; 200 when absent, 1 to 5,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lines: Option<u32>,
+    /// The init container of this name instead of the main one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
+    /// The run before the newest one.
+    #[serde(default)]
+    pub previous: bool,
+    /// Each line begins with its time (RFC 3339, UTC) and a space.
+    #[serde(default)]
+    pub timestamps: bool,
+}
+
+/// `GET /deployments/{name}/devices/{id}/logs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogAnswer {
+    /// The deployment.
+    pub deployment: String,
+    /// The device.
+    pub device: String,
+    /// The init container that was asked for; absent for the main one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
+    /// It is the run before the newest one.
+    pub previous: bool,
+    /// The lines.
+    #[serde(flatten)]
+    #[schema(inline, value_type = schema::LogChunk)]
+    pub chunk: LogChunk,
+}
+
 /// Query of `GET /events`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -330,6 +368,9 @@ pub struct ProblemDetails {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<FieldProblem>)]
     pub problems: Vec<FieldError>,
+    /// Since when it is so, where that is known: of a device that is offline, since when it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<DateTime<Utc>>,
     /// The request's id, which the operator's log lines of it carry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,

@@ -13,6 +13,7 @@ use fleet_control_plane::clock::Clock;
 use fleet_control_plane::fleet::FleetHandle;
 use fleet_control_plane::metrics::Metrics;
 use fleet_control_plane::operator::Operator;
+use fleet_control_plane::store::nats::ask::NatsAsks;
 use fleet_control_plane::store::nats::{ConnectOptions, Connection, NatsStore, setup, write::NatsWriter};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -101,8 +102,9 @@ async fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let fleet = FleetHandle::new(Clock::system());
     let (store, events) = NatsStore::start(&connection);
     let writer = Arc::new(NatsWriter::new(&connection));
+    let asks = Arc::new(NatsAsks::new(&connection));
     let operator = Operator::start(&fleet, events, writer.clone(), Arc::clone(&metrics));
-    let state = ApiState::new(fleet, writer, metrics, stopped.clone());
+    let state = ApiState::new(fleet, writer, asks, metrics, stopped.clone());
     let router = api::router(state.clone());
     let mut server = tokio::spawn(api::serve(listener, router, wait(stopped)));
     tracing::info!(address = %options.listen, nats = %options.nats_url, "serving; until NATS answers, /readyz says why not");

@@ -4,11 +4,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fleet_protocol::logs::{DEFAULT_LINES, MAX_LINES};
 
 const EXAMPLES: &str = "Examples:
   fleetctl get devices                                 which devices there are, and how they are
   fleetctl example | fleetctl apply --dry-run -f -     what a first deployment would do
   fleetctl get deployments --watch                     what runs, and each change as it comes
+";
+
+const LOG_EXAMPLES: &str = "Examples:
+  fleetctl logs web --device pi-1                      the last 200 lines of its newest run
+  fleetctl logs web --device pi-1 -p --lines 50        how the run before it ended
+  fleetctl logs web --device pi-1 --init migrate       what the init container migrate wrote
 ";
 
 const AFTER: &str = "Exit codes:
@@ -19,7 +26,8 @@ const AFTER: &str = "Exit codes:
   4  invalid manifest: nothing was sent
   5  server not reached
   6  a rollout did not get through
-  7  the operator is recovering: nothing is said to be missing, and a list may lack some";
+  7  the operator is recovering: nothing is said to be missing, and a list may lack some
+  8  a device is offline, or did not answer";
 
 /// The fleet from a terminal.
 #[derive(Debug, Parser)]
@@ -49,6 +57,9 @@ pub enum Command {
     Get(GetArgs),
     /// Tell all about one thing, with the chain that says why it is as it is.
     Describe(DescribeArgs),
+    /// Print what a deployment's container wrote on a device.
+    #[command(before_help = LOG_EXAMPLES)]
+    Logs(LogsArgs),
     /// Take deployments away from every device they are on.
     Delete(DeleteArgs),
     /// Show the history: who did what, when, to what.
@@ -158,6 +169,40 @@ pub struct DescribeArgs {
     pub kind: One,
     /// Its name; for a pair DEPLOYMENT/DEVICE.
     pub name: String,
+}
+
+/// How a log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// The lines. Colours on a terminal, none in a pipe; whatever else would act is taken out or shown.
+    Text,
+    /// JSON, as the API gives it: the lines as the container wrote them, escaped.
+    Json,
+}
+
+/// `logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The deployment.
+    pub deployment: String,
+    /// The device.
+    #[arg(short, long, value_name = "DEVICE")]
+    pub device: String,
+    /// How many lines, counted from the end.
+    #[arg(long, visible_alias = "tail", default_value_t = DEFAULT_LINES, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_LINES)))]
+    pub lines: u32,
+    /// The init container of this name instead of the main one.
+    #[arg(short = 'c', long, visible_alias = "container", value_name = "NAME")]
+    pub init: Option<String>,
+    /// The run before the newest one.
+    #[arg(short, long)]
+    pub previous: bool,
+    /// Begin each line with its time, in UTC.
+    #[arg(long)]
+    pub timestamps: bool,
+    /// How to write it.
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: LogFormat,
 }
 
 /// The only kind that a person deletes or follows.

@@ -13,6 +13,8 @@ use super::get::{self, generation, labels, state_word};
 use super::table::{counts, device_tone, line, link_mark, pair_tone, plain, plural, render};
 use super::terminal::{Terminal, safe};
 use crate::fleet::view::{DeploymentView, DeviceView, PairState, PairView, Problem};
+use crate::fleet::words;
+use crate::logs::ansi::{self, Line};
 use crate::web::span;
 
 /// Most pairs whose chain a deployment's description shows: beyond that, they are alike.
@@ -191,7 +193,16 @@ fn pair(view: &PairView, now: DateTime<Utc>, terminal: &Terminal) -> String {
         format!("{} ({})", view.device, view.device_state),
     );
     let state = terminal.paint(&safe(&state_word(view)), pair_tone(view.state));
-    let _ = writeln!(text, "{:<14} {state}{}", "State", for_how_long(view.since, now));
+    let step = view
+        .init
+        .as_ref()
+        .map_or_else(String::new, |step| safe(&format!(" · {}", words::init(step))));
+    let _ = writeln!(
+        text,
+        "{:<14} {state}{step}{}",
+        "State",
+        for_how_long(view.since, now)
+    );
     fact(&mut text, "Generation", generation(view));
     fact(
         &mut text,
@@ -207,6 +218,20 @@ fn pair(view: &PairView, now: DateTime<Utc>, terminal: &Terminal) -> String {
             format!("{}, started {}", running.unit, ago(Some(running.started_at), now)),
         );
         fact(&mut text, "Invocation", &running.invocation_id);
+    }
+    if let Some(cutover) = &view.cutover {
+        fact(&mut text, "Last change", words::replaced(cutover));
+    }
+    fact(&mut text, "Init containers", view.init_containers.join(" → "));
+    if let Some(crash_loop) = &view.crash_loop {
+        let next = crash_loop
+            .next_restart_at
+            .map_or_else(String::new, |at| format!(", next {}", when(at, now)));
+        fact(
+            &mut text,
+            "Crash loop",
+            format!("{}{next}", words::restarts(crash_loop)),
+        );
     }
     if view.failed_tries > 0 {
         fact(&mut text, "Tries", format!("{} failed", view.failed_tries));
@@ -250,13 +275,14 @@ fn pair(view: &PairView, now: DateTime<Utc>, terminal: &Terminal) -> String {
 
 /// `web   Failed · image-not-found · 4 min`.
 fn heading(name: &str, pair: &PairView, now: DateTime<Utc>, terminal: &Terminal) -> String {
-    let mut words = vec![terminal.paint(&safe(&state_word(pair)), pair_tone(pair.state))];
-    words.extend(pair.cause.as_ref().map(|cause| safe(&cause.kind)));
-    words.extend(pair.since.map(|since| span(now - since)));
-    format!("{}   {}", safe(name), words.join(" · "))
+    let mut said = vec![terminal.paint(&safe(&state_word(pair)), pair_tone(pair.state))];
+    said.extend(pair.init.as_ref().map(|step| safe(&words::init(step))));
+    said.extend(pair.cause.as_ref().map(|cause| safe(&cause.kind)));
+    said.extend(pair.since.map(|since| span(now - since)));
+    format!("{}   {}", safe(name), said.join(" · "))
 }
 
-/// desired → gate → phase → cause → next, one a line.
+/// desired → gate → phase → cause → unit → log → next, one a line; below a log its last lines.
 fn chain(text: &mut String, pair: &PairView, now: DateTime<Utc>, terminal: &Terminal) {
     for link in &pair.chain {
         let (mark, tone) = link_mark(link.state);
@@ -273,8 +299,17 @@ fn chain(text: &mut String, pair: &PairView, now: DateTime<Utc>, terminal: &Term
             "    {} {:<8} {}{at}",
             terminal.paint(mark, tone),
             link.kind,
-            safe(&link.text)
+            safe(&ansi::plain(&link.text))
         );
+        for raw in &link.lines {
+            let line = Line::read(raw);
+            let line = if terminal.is_coloured() {
+                line.coloured()
+            } else {
+                line.plain()
+            };
+            let _ = writeln!(text, "               │ {line}");
+        }
     }
 }
 

@@ -2,11 +2,15 @@
 
 use std::fmt;
 
+use super::terminal::safe;
 use crate::api::types::ProblemDetails;
 use crate::manifest::ManifestErrors;
 
 /// The word of the API while it does not know everything.
 const RECOVERING: &str = "recovering";
+
+/// The words of the API when a device is the reason.
+const AWAY: [&str; 3] = ["device-offline", "device-not-listening", "device-timeout"];
 
 /// Exit codes. They are documented, so they never change their meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub enum Exit {
     Rollout = 6,
     /// The operator does not know the whole fleet at this moment: what was asked for may be there, and a list may lack some.
     Recovering = 7,
+    /// A device is offline, or did not answer.
+    DeviceAway = 8,
 }
 
 /// Why a command did not do what it should.
@@ -75,9 +81,11 @@ impl CtlError {
             404 => Exit::NotFound,
             422 => Exit::InvalidManifest,
             503 if problem.kind == RECOVERING => Exit::Recovering,
+            503 | 504 if AWAY.contains(&problem.kind.as_str()) => Exit::DeviceAway,
             _ => Exit::Failed,
         };
-        let mut why = problem.detail.clone();
+        // A device's own words are among them.
+        let mut why = safe(&problem.detail);
         for field in &problem.problems {
             why.push_str(&format!("\n    {field}"));
         }

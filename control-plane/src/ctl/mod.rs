@@ -4,7 +4,7 @@
 //! nothing else; what it prints goes through [`Terminal`], so tests read what a person would.
 //!
 //! Exit codes, also in `fleetctl --help`: 0 done, 1 refused or failed, 2 wrong usage, 3 not found, 4 invalid manifest, 5 server not
-//! reached, 6 a rollout did not get through, 7 the operator is recovering.
+//! reached, 6 a rollout did not get through, 7 the operator is recovering, 8 a device is offline or did not answer.
 
 mod apply;
 mod args;
@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod generate;
 mod get;
+mod logs;
 mod rollout;
 mod stream;
 mod table;
@@ -47,6 +48,7 @@ pub fn run(command: &Command, context: &mut Context<'_>) -> Result<(), CtlError>
         Command::Apply(args) => apply::run(args, context),
         Command::Get(args) => get::run(args, context),
         Command::Describe(args) => describe::run(args, context),
+        Command::Logs(args) => logs::run(args, context),
         Command::Delete(args) => delete::run(args, context),
         Command::Events(args) => events::run(args, context),
         Command::Rollout(args) => rollout::run(args, context),

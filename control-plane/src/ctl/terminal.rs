@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::error::CtlError;
+use crate::logs::ansi::shown_instead;
 
 /// The two streams, and what they can show.
 pub struct Terminal {
@@ -80,6 +81,11 @@ impl Terminal {
         Ok(())
     }
 
+    /// Whether the output shows colours.
+    pub(super) fn is_coloured(&self) -> bool {
+        self.colour
+    }
+
     /// A text in the colour of a tone, where there is colour.
     pub(super) fn paint(&self, text: &str, tone: Tone) -> String {
         let code = match tone {
@@ -97,9 +103,10 @@ impl Terminal {
     }
 }
 
-/// What came from a device or a person, without what would move the cursor or colour the terminal.
+/// What came from a device or a person, without what would move the cursor, colour the terminal or reorder the text.
 pub(super) fn safe(text: &str) -> String {
+    let instead = |c: char| shown_instead(c).is_some() || c == '\t';
     text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(|c| if instead(c) { '\u{fffd}' } else { c })
         .collect()
 }

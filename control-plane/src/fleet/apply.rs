@@ -361,6 +361,11 @@ fn read_desired(bytes: &Bytes) -> Result<Desired, Unreadable> {
     Ok(Desired {
         generation: desired.generation,
         image: score.image.as_str().to_owned(),
+        inits: score
+            .init_containers
+            .iter()
+            .map(|init| init.name.clone())
+            .collect(),
         bytes: bytes.clone(),
     })
 }

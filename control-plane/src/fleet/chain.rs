@@ -1,11 +1,11 @@
-//! "Why is it stuck?" in plain words: desired → gate → phase → cause → next.
+//! "Why is it stuck?" in plain words: desired → gate → phase → cause → unit → log → next.
 
-use fleet_protocol::state::PullProgress;
 use fleet_protocol::{DeploymentState, Phase};
 
 use super::slot::{Slot, Value};
 use super::state::{Device, Pair};
 use super::view::{DeviceState, Link, LinkKind, LinkState, PairState};
+use super::words;
 
 /// What the chain is about.
 pub(super) struct About<'a> {
@@ -23,6 +23,8 @@ impl About<'_> {
             Some(self.gate()),
             self.phase(),
             self.cause(),
+            self.unit(),
+            self.log(),
             self.next(),
         ];
         links.into_iter().flatten().collect()
@@ -55,6 +57,7 @@ impl About<'_> {
             state,
             text,
             at,
+            lines: Vec::new(),
         }
     }
 
@@ -98,6 +101,7 @@ impl About<'_> {
             state,
             text,
             at: self.at.since,
+            lines: Vec::new(),
         }
     }
 
@@ -113,6 +117,7 @@ impl About<'_> {
                 state: LinkState::Blocked,
                 text,
                 at: Some(slot.at),
+                lines: Vec::new(),
             });
         }
         let report = slot.read()?;
@@ -126,8 +131,9 @@ impl About<'_> {
         Some(Link {
             kind: LinkKind::Phase,
             state,
-            text: phase_text(report),
+            text: words::phase(report),
             at: Some(report.since),
+            lines: Vec::new(),
         })
     }
 
@@ -139,12 +145,52 @@ impl About<'_> {
         } else {
             LinkState::Done
         };
-        let text = format!("{} ({})", cause.detail, cause.kind);
+        let exit = cause.exit.map_or_else(String::new, |exit| format!(", {exit}"));
+        let text = format!("{} ({}{exit})", cause.detail, cause.kind);
         Some(Link {
             kind: LinkKind::Cause,
             state,
             text,
             at: Some(report.since),
+            lines: Vec::new(),
+        })
+    }
+
+    fn unit(&self) -> Option<Link> {
+        let report = self.reported()?;
+        let (text, well) = words::unit(self.deployment, report)?;
+        let state = match (well, &report.phase) {
+            (true, _) => LinkState::Done,
+            (false, Phase::Failed) => LinkState::Blocked,
+            (false, _) => LinkState::Waiting,
+        };
+        Some(Link {
+            kind: LinkKind::Unit,
+            state,
+            text,
+            at: words::unit_at(report),
+            lines: Vec::new(),
+        })
+    }
+
+    fn log(&self) -> Option<Link> {
+        let report = self.reported()?;
+        let cause = report.cause.as_ref().filter(|cause| !cause.log.is_empty())?;
+        let whose = match &cause.init {
+            Some(init) => format!("the last words of init container {init}"),
+            None => "its last words".to_owned(),
+        };
+        let state = if report.phase == Phase::Failed {
+            LinkState::Blocked
+        } else {
+            LinkState::Done
+        };
+        Some(Link {
+            kind: LinkKind::Log,
+            state,
+            text: whose,
+            at: Some(report.since),
+            lines: cause.log.clone(),
         })
     }
 
@@ -170,6 +216,7 @@ impl About<'_> {
             state,
             text,
             at: self.reported().and_then(|state| state.next_try_at),
+            lines: Vec::new(),
         })
     }
 }
@@ -181,31 +228,6 @@ fn not_taken_up(taken_up: Option<u64>) -> String {
     }
 }
 
-fn phase_text(report: &DeploymentState) -> String {
-    match &report.phase {
-        Phase::Pending => "taken up; work begins".to_owned(),
-        Phase::Pulling => format!("pulling the image{}", progress_text(report.progress)),
-        Phase::Upgrading => "replacing the old container".to_owned(),
-        Phase::Starting => "starting; not proven yet".to_owned(),
-        Phase::Running => match &report.running {
-            Some(running) => format!("running as {}", running.unit),
-            None => "running".to_owned(),
-        },
-        Phase::Finished => "ended well; its restart policy asks for no other run".to_owned(),
-        Phase::Failed if report.failed_tries > 1 => format!("failed {} times", report.failed_tries),
-        Phase::Failed => "failed".to_owned(),
-        Phase::Removing => "being removed".to_owned(),
-        Phase::Unknown(word) => format!("the agent says {word:?}, a word of a newer version"),
-    }
-}
-
-fn progress_text(progress: Option<PullProgress>) -> String {
-    match progress {
-        Some(p) if p.layers_total > 0 => format!(": {} of {} layers", p.layers_done, p.layers_total),
-        Some(_) | None => String::new(),
-    }
-}
-
 /// What to do, or what happens by itself; nothing where nothing is left to do.
 pub(super) fn next_action(
     state: PairState,
@@ -214,14 +236,9 @@ pub(super) fn next_action(
     deployment: &str,
     reported: Option<&DeploymentState>,
 ) -> Option<String> {
-    let again = reported.and_then(|state| state.next_try_at).is_some();
     let text = match (state, device_state) {
         (PairState::Running | PairState::Finished, DeviceState::Online) => return None,
-        (PairState::Failed, _) if again => {
-            "the agent tries again by itself; if the specification is wrong, correct it and apply it again"
-                .to_owned()
-        }
-        (PairState::Failed, _) => "correct what the cause names and apply the specification again".to_owned(),
+        (PairState::Failed, _) => failed(device, deployment, reported),
         (PairState::Unreadable, _) => {
             format!(
                 "upgrade the control plane if the agent is newer; else look at {device}.{deployment} in the store"
@@ -240,4 +257,36 @@ pub(super) fn next_action(
         (_, DeviceState::Online) => "nothing: it goes on by itself".to_owned(),
     };
     Some(text)
+}
+
+/// What to do about a failure, by what failed.
+fn failed(device: &str, deployment: &str, reported: Option<&DeploymentState>) -> String {
+    let cause = reported.and_then(|report| report.cause.as_ref());
+    let looping = reported.is_some_and(|report| report.crash_loop.is_some());
+    let again = looping || reported.is_some_and(|report| report.next_try_at.is_some());
+    let logs = |more: &str| format!("`fleetctl logs {deployment} --device {device}{more}`");
+    let init = cause.and_then(|cause| cause.init.as_deref());
+    let act = match (cause.map_or("", |cause| cause.kind.as_str()), init) {
+        (_, Some(init)) => format!(
+            "read {}, correct the init container and apply the specification again",
+            logs(&format!(" --init {init}"))
+        ),
+        ("stop-signal-ignored", _) => {
+            "set `lifecycle.stop_signal` to the signal that the container obeys, or allow `sigkill_fallback`, and apply it again; or end the container by hand"
+                .to_owned()
+        }
+        ("no-space" | "disk-full", _) => {
+            format!("make room on {device}: delete deployments that it no longer needs, or grow its disk")
+        }
+        ("container-exited" | "container-failed" | "exited-early" | "unhealthy" | "start-timeout", _) => format!(
+            "read {}, correct the application or its specification, and apply it again",
+            logs(if looping { " --previous" } else { "" })
+        ),
+        _ => "correct what the cause names and apply the specification again".to_owned(),
+    };
+    if again {
+        format!("{act}. Until then it is tried again by itself")
+    } else {
+        act
+    }
 }

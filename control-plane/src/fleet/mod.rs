@@ -1,7 +1,7 @@
 //! The fleet as the control plane knows it: a pure aggregate of KV entries, and the views made from it.
 //!
 //! - [`Fleet`] takes [`StoreEvent`](crate::store::StoreEvent)s and answers with the [`Change`]s they made; no I/O, no clock
-//! - [`view`]: what is shown; [`views`], [`attention`], [`chain`]: how it is made
+//! - [`view`]: what is shown; [`views`], [`attention`], [`chain`], [`words`]: how it is made
 //! - [`filter`]: label selectors and pages of lists
 //! - [`FleetHandle`]: the aggregate as one task feeds it and everybody else reads it
 //!
@@ -20,6 +20,7 @@ mod state;
 mod tick;
 pub mod view;
 pub mod views;
+pub mod words;
 
 pub use handle::{ChangeBatch, FleetHandle, Replay};
 pub use slot::{Slot, Unreadable, Value};

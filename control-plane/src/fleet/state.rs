@@ -6,8 +6,8 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use fleet_protocol::bucket::PairKey;
 use fleet_protocol::{
-    Deployment, DeploymentName, DeploymentState, DesiredState, DeviceId, DeviceInfo, Heartbeat, Selector,
-    wire,
+    Deployment, DeploymentName, DeploymentState, DesiredState, DeviceId, DeviceInfo, Heartbeat, Score,
+    Selector, wire,
 };
 
 use super::history::History;
@@ -127,6 +127,24 @@ impl Device {
         self.info.as_ref().is_some_and(Slot::is_gone)
     }
 
+    /// Its heartbeat is there, whatever it says about itself.
+    #[must_use]
+    pub fn is_online(&self) -> bool {
+        self.online
+    }
+
+    /// When its last heartbeat came, as far as known.
+    #[must_use]
+    pub fn last_heartbeat_at(&self) -> Option<DateTime<Utc>> {
+        self.last.as_ref().map(|(at, _)| *at)
+    }
+
+    /// Since when it is away, as far as known; its last heartbeat came before that.
+    #[must_use]
+    pub fn away_since(&self) -> Option<DateTime<Utc>> {
+        self.since.or(self.last_heartbeat_at()).filter(|_| !self.online)
+    }
+
     pub(super) fn is_visible(&self) -> bool {
         let there = self.info.as_ref().is_some_and(|slot| !slot.is_gone());
         there || self.heartbeat.as_ref().is_some_and(|slot| !slot.is_gone()) || self.counts.total > 0
@@ -223,6 +241,8 @@ pub struct Desired {
     pub generation: u64,
     /// The image, for lists.
     pub image: String,
+    /// Its init containers by name, in order.
+    pub inits: Vec<String>,
     /// As it lies in the store.
     pub bytes: Bytes,
 }
@@ -343,6 +363,17 @@ impl Fleet {
     /// All pairs, by device and deployment, markers among them.
     pub fn pairs(&self) -> impl Iterator<Item = (&PairKey, &Pair)> {
         self.pairs.iter()
+    }
+
+    /// What a pair is asked to run: as it lies in `desired-state`, else in its deployment.
+    #[must_use]
+    pub fn score_of(&self, key: &PairKey) -> Option<Score> {
+        let desired = self.pairs.get(key)?.desired.as_ref().and_then(Slot::read);
+        let desired = desired.and_then(|desired| wire::decode::<DesiredState>(&desired.bytes).ok());
+        desired.map(|desired| desired.score).or_else(|| {
+            let deployment = self.deployments.get(&key.deployment)?.read()?;
+            Some(deployment.spec.score.clone())
+        })
     }
 
     /// The pairs of one device, markers among them.

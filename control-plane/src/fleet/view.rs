@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use fleet_protocol::state::{PhaseMark, PullProgress, Running};
+use fleet_protocol::state::{CrashLoop, Cutover, InitProgress, PhaseMark, PullProgress, Running};
 use fleet_protocol::{Cause, DeploymentSpec, DeviceInfo, Heartbeat};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -114,6 +114,10 @@ words! {
         Phase,
         /// Why it is there.
         Cause,
+        /// What systemd does for it.
+        Unit,
+        /// What the container wrote last.
+        Log,
         /// What to do, or what happens by itself.
         Next,
     }
@@ -423,6 +427,21 @@ pub struct PairView {
     /// What runs there, perhaps of an older generation.
     #[schema(value_type = Option<schema::Running>)]
     pub running: Option<Running>,
+    /// The init container that runs or is waited for, while it starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::InitProgress>)]
+    pub init: Option<InitProgress>,
+    /// Init containers that are desired, by name, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub init_containers: Vec<String>,
+    /// How the last change of version went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Cutover>)]
+    pub cutover: Option<Cutover>,
+    /// It ends again and again, and is started again each time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::CrashLoop>)]
+    pub crash_loop: Option<CrashLoop>,
     /// When the agent tries again by itself.
     pub next_try_at: Option<DateTime<Utc>>,
     /// How often this generation failed.
@@ -432,7 +451,7 @@ pub struct PairView {
     pub marks: Vec<PhaseMark>,
     /// When the device last wrote about it.
     pub reported_at: Option<DateTime<Utc>>,
-    /// desired → gate → phase → cause → next; always in this order, a link without content is left out.
+    /// desired → gate → phase → cause → unit → log → next; always in this order, a link without content is left out.
     pub chain: Vec<Link>,
     /// What cannot be read.
     pub problems: Vec<Problem>,
@@ -449,6 +468,9 @@ pub struct Link {
     pub text: String,
     /// When it came about.
     pub at: Option<DateTime<Utc>>,
+    /// Lines of a log, the oldest first; only with `Log`. As the container wrote them: not safe to show as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<String>,
 }
 
 /// The shapes of protocol types, for the OpenAPI document only.
@@ -466,6 +488,54 @@ pub mod schema {
     pub struct Cause {
         kind: String,
         detail: String,
+        exit: Option<Exit>,
+        init: Option<String>,
+        /// Whatever the container wrote: not safe to show as it is.
+        log: Option<Vec<String>>,
+    }
+
+    /// How a process ended.
+    #[derive(ToSchema)]
+    #[schema(rename_all = "kebab-case")]
+    pub enum Exit {
+        Status(i32),
+        Signal(i32),
+    }
+
+    /// The end of a log.
+    #[derive(ToSchema)]
+    pub struct LogChunk {
+        /// `web`, or `web.migrate` for an init container.
+        source: String,
+        /// By the device's clock.
+        captured_at: DateTime<Utc>,
+        /// The oldest first. Whatever the container wrote: not safe to show as it is.
+        lines: Vec<String>,
+        /// There were more lines before these.
+        truncated: bool,
+    }
+
+    /// Where a row of init containers is.
+    #[derive(ToSchema)]
+    pub struct InitProgress {
+        name: String,
+        step: u32,
+        of: u32,
+    }
+
+    /// How one version took the place of another.
+    #[derive(ToSchema)]
+    pub struct Cutover {
+        from_generation: u64,
+        stop_millis: u64,
+        down_millis: u64,
+    }
+
+    /// A container that ends again and again.
+    #[derive(ToSchema)]
+    pub struct CrashLoop {
+        restarts: u32,
+        next_restart_at: Option<DateTime<Utc>>,
     }
 
     /// How far a pull is.

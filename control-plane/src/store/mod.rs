@@ -1,6 +1,6 @@
 //! JetStream KV buckets and the event stream: what the operator reads from and writes to them.
 //!
-//! Reading is a stream of [`StoreEvent`]s in a bounded channel; writing is the trait [`Writes`]. Both have two
+//! Reading is a stream of [`StoreEvent`]s in a bounded channel; writing is the trait [`Writes`]; asking a device is [`Asks`]. Reading and writing have two
 //! implementations: [`nats`] for the real server and [`memory`] for tests of what stands on them.
 //!
 //! Shape of the events of one source, for as long as the process lives:
@@ -8,6 +8,7 @@
 //! A new `Begin` comes after each reconnect, so nothing that was lost on the way stays lost; `Broken` says that until then
 //! nothing is heard of this source, although the connection may stand.
 
+mod ask;
 pub mod memory;
 pub mod nats;
 
@@ -15,6 +16,8 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use fleet_protocol::bucket::{self, Bucket};
 use futures_util::future::BoxFuture;
+
+pub use ask::{AskError, Asks};
 
 /// The buckets by name, so that a match over them is total.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

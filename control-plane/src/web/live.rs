@@ -13,13 +13,13 @@ use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
-use super::route::Page;
+use super::route::{Gathered, Page};
 use super::source::Source;
 use super::{Dashboard, assets};
 
@@ -27,6 +27,10 @@ use super::{Dashboard, assets};
 const PAUSE: Duration = Duration::from_millis(500);
 /// Most bytes that one client is sent in a second, over time: a phone with one bar of signal follows a page of 500 rows too.
 const BYTES_PER_SECOND: u32 = 64 * 1024;
+/// Time between two looks at what lies on a device: each one reads its journal.
+const LOOK: Duration = Duration::from_secs(5);
+/// A log that did not grow is said to be read when it was, unless that is longer ago than this.
+const SAME: TimeDelta = TimeDelta::seconds(60);
 /// Time between two signs of life.
 const TICK: Duration = Duration::from_secs(10);
 
@@ -55,6 +59,8 @@ pub(super) async fn stream(State(dashboard): State<Dashboard>, Query(query): Que
         source,
         page,
         greeted: false,
+        gathered: None,
+        look_at: Instant::now(),
         last: None,
         stopped,
         _place: place,
@@ -88,6 +94,9 @@ struct Feed {
     first_at: DateTime<Utc>,
     next_at: Instant,
     greeted: bool,
+    /// What lies on a device, as of the last look.
+    gathered: Gathered,
+    look_at: Instant,
     last: Option<String>,
     stopped: watch::Receiver<bool>,
     _place: OwnedSemaphorePermit,
@@ -100,7 +109,31 @@ async fn stop(stopped: &mut watch::Receiver<bool>) {
     }
 }
 
+/// The newer answer, unless it says the same as the older one.
+fn newer(old: Gathered, new: Gathered) -> Gathered {
+    match (old, new) {
+        (Some(Ok(old)), Some(Ok(new)))
+            if old.lines == new.lines
+                && old.truncated == new.truncated
+                && (TimeDelta::zero()..SAME).contains(&(new.captured_at - old.captured_at)) =>
+        {
+            Some(Ok(old))
+        }
+        (_, new) => new,
+    }
+}
+
 impl Feed {
+    /// Looks at the device again, if this page shows what lies there and the last look is long enough ago.
+    async fn look(&mut self) {
+        if Instant::now() < self.look_at {
+            return;
+        }
+        let new = self.page.gather(self.source.as_ref()).await;
+        self.gathered = newer(self.gathered.take(), new);
+        self.look_at = Instant::now() + LOOK;
+    }
+
     /// The next event; `None` when the fleet is gone, which ends the stream and makes the client reconnect.
     async fn next(&mut self) -> Option<Event> {
         if !self.greeted {
@@ -108,8 +141,11 @@ impl Feed {
             let hello = serde_json::json!({"build": assets::build(), "now": self.source.now().to_rfc3339()});
             return Some(Event::default().event("hello").data(hello.to_string()));
         }
-        let tick_at = Instant::now() + TICK;
+        let mut tick_at = Instant::now() + TICK;
         loop {
+            if self.gathered.is_some() {
+                tick_at = tick_at.min(self.look_at);
+            }
             let mut ticked = false;
             if self.last.is_some() {
                 tokio::select! {
@@ -122,14 +158,16 @@ impl Feed {
             }
             self.changes.borrow_and_update();
             self.next_at = Instant::now() + PAUSE;
+            self.look().await;
             let seen = self
                 .page
-                .body(self.source.as_ref(), self.first_at)
+                .body(self.source.as_ref(), &self.gathered, self.first_at)
                 .await
                 .content();
             if self.last.as_ref() != Some(&seen) {
                 self.last = Some(seen);
-                let body = self.page.body(self.source.as_ref(), self.source.now()).await;
+                let now = self.source.now();
+                let body = self.page.body(self.source.as_ref(), &self.gathered, now).await;
                 let content = body.content();
                 self.next_at = Instant::now() + pause_after(content.len());
                 return Some(Event::default().event("page").data(content));
@@ -148,6 +186,23 @@ impl Feed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_that_did_not_grow_is_sent_again_once_a_minute() {
+        let at = |seconds: i64, line: &str| {
+            let json = serde_json::json!({"source": "web", "captured_at": DateTime::from_timestamp(seconds, 0).unwrap(), "lines": [line], "truncated": false});
+            Some(Ok(serde_json::from_value(json).unwrap()))
+        };
+        assert_eq!(newer(at(0, "a"), at(5, "a")), at(0, "a"));
+        assert_eq!(newer(at(0, "a"), at(5, "b")), at(5, "b"));
+        assert_eq!(newer(at(0, "a"), at(60, "a")), at(60, "a"));
+        assert_eq!(
+            newer(at(9, "a"), at(5, "a")),
+            at(5, "a"),
+            "the device's clock was set back"
+        );
+        assert_eq!(newer(at(0, "a"), None), None);
+    }
 
     #[test]
     fn a_large_page_is_sent_as_often_as_a_weak_link_carries_it() {

@@ -26,7 +26,7 @@ use tokio::sync::{Semaphore, watch as signal};
 pub use assets::asset_paths;
 pub(crate) use page::{SAMPLE_MANIFEST, span};
 pub use route::not_found;
-pub use source::{EventsFuture, Source, SourceError};
+pub use source::{EventsFuture, LogsFuture, Source, SourceError};
 
 /// Everything comes from this server, and nothing is inline.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -63,6 +63,7 @@ pub fn router(source: Arc<dyn Source>, stopped: signal::Receiver<bool>) -> Route
         .route("/deployments", get(route::show))
         .route("/deployments/{name}", get(route::show))
         .route("/deployments/{name}/devices/{id}", get(route::show))
+        .route("/deployments/{name}/devices/{id}/logs", get(route::show))
         .route("/events", get(route::show))
         .route("/live", get(live::stream))
         .route("/assets/{file}", get(assets::serve))

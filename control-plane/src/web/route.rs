@@ -6,11 +6,13 @@ use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
+use fleet_protocol::logs::LogChunk;
 use serde::de::DeserializeOwned;
 
-use super::page::{self, Body, DeviceFilter, EventFilter, Thing};
+use super::page::{self, Body, DeviceFilter, EventFilter, LogsFilter, Thing};
 use super::source::{Source, SourceError};
 use crate::api::RETRY_AFTER;
+use crate::deploy::companion::logs::LogQueryError;
 
 /// A page of the dashboard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +21,15 @@ pub(super) enum Page {
     Device(String),
     Deployments,
     Deployment(String),
-    Pair { deployment: String, device: String },
+    Pair {
+        deployment: String,
+        device: String,
+    },
+    Logs {
+        deployment: String,
+        device: String,
+        filter: LogsFilter,
+    },
     Events(EventFilter),
 }
 
@@ -36,6 +46,11 @@ impl Page {
                 deployment: (*name).to_owned(),
                 device: (*id).to_owned(),
             },
+            ["deployments", name, "devices", id, "logs"] => Self::Logs {
+                deployment: (*name).to_owned(),
+                device: (*id).to_owned(),
+                filter: query(uri),
+            },
             ["events"] => Self::Events(query(uri)),
             _ => return None,
         };
@@ -50,18 +65,34 @@ impl Page {
                 .deployment(name)
                 .is_none()
                 .then(|| Thing::Deployment(name.clone())),
-            Self::Pair { deployment, device } => {
-                source.pair(deployment, device).is_none().then(|| Thing::Pair {
-                    deployment: deployment.clone(),
-                    device: device.clone(),
-                })
-            }
+            Self::Pair { deployment, device }
+            | Self::Logs {
+                deployment, device, ..
+            } => source.pair(deployment, device).is_none().then(|| Thing::Pair {
+                deployment: deployment.clone(),
+                device: device.clone(),
+            }),
             Self::Fleet(_) | Self::Deployments | Self::Events(_) => None,
         }
     }
 
-    /// The page's content at this moment.
-    pub(super) async fn body(&self, source: &dyn Source, now: DateTime<Utc>) -> Body {
+    /// What has to be asked of a device for this page; nothing for the others, or where it would be in vain.
+    pub(super) async fn gather(&self, source: &dyn Source) -> Gathered {
+        let Self::Logs {
+            deployment,
+            device,
+            filter,
+        } = self
+        else {
+            return None;
+        };
+        source.pair(deployment, device)?;
+        let of = filter.of(deployment, device)?;
+        Some(source.logs(of, filter.lines() as usize).await)
+    }
+
+    /// The page's content at this moment, with what was gathered for it.
+    pub(super) async fn body(&self, source: &dyn Source, gathered: &Gathered, now: DateTime<Utc>) -> Body {
         // Read first: what a whole view lacked is missing, whatever began anew since.
         let recovery = source.recovery();
         if !page::is_whole(&recovery)
@@ -86,6 +117,17 @@ impl Page {
                 || page::no_pair(deployment, device),
                 |view| page::pair(&view, now),
             )),
+            Self::Logs {
+                deployment,
+                device,
+                filter,
+            } => Ok(source
+                .pair(deployment, device)
+                .zip(gathered.as_ref())
+                .map_or_else(
+                    || page::no_pair(deployment, device),
+                    |(view, answer)| page::logs(&view, filter, answer, now),
+                )),
             Self::Events(filter) => source
                 .events(filter.query())
                 .await
@@ -99,6 +141,9 @@ impl Page {
     }
 }
 
+/// What a device was asked for a page.
+pub(super) type Gathered = Option<Result<LogChunk, LogQueryError>>;
+
 /// An unreadable query is an empty one: a mistyped address still shows a page.
 fn query<T: DeserializeOwned + Default>(uri: &Uri) -> T {
     axum::extract::Query::try_from_uri(uri).map_or_else(|_| T::default(), |query| query.0)
@@ -109,7 +154,8 @@ pub(super) async fn show(State(source): State<Arc<dyn Source>>, OriginalUri(uri)
     let Some(page) = Page::parse(&uri) else {
         return not_found(uri).await;
     };
-    let body = page.body(source.as_ref(), source.now()).await;
+    let gathered = page.gather(source.as_ref()).await;
+    let body = page.body(source.as_ref(), &gathered, source.now()).await;
     let mut response = (body.status, page::whole(&body, &uri)).into_response();
     if body.status == StatusCode::SERVICE_UNAVAILABLE {
         response

@@ -4,9 +4,11 @@ use std::future::Future;
 use std::pin::Pin;
 
 use chrono::{DateTime, Utc};
+use fleet_protocol::logs::LogChunk;
 use tokio::sync::watch;
 
 use crate::api::types::{DeploymentList, DeviceList, EventList, EventQuery, ListQuery};
+use crate::deploy::companion::logs::{LogQueryError, LogsOf};
 use crate::fleet::view::{DeploymentView, DeviceView, FleetView, PairView, RecoveryView};
 
 /// Why a question was not answered.
@@ -23,7 +25,10 @@ pub enum SourceError {
 /// A future of the history, which lies in a stream and not in memory.
 pub type EventsFuture<'a> = Pin<Box<dyn Future<Output = Result<EventList, SourceError>> + Send + 'a>>;
 
-/// The fleet as the dashboard sees it. Everything but the history answers from memory and never waits.
+/// A future of a log, which lies on a device.
+pub type LogsFuture<'a> = Pin<Box<dyn Future<Output = Result<LogChunk, LogQueryError>> + Send + 'a>>;
+
+/// The fleet as the dashboard sees it. Everything but history and logs answers from memory and never waits.
 pub trait Source: Send + Sync + 'static {
     /// Whether views are whole.
     fn recovery(&self) -> RecoveryView;
@@ -47,6 +52,8 @@ pub trait Source: Send + Sync + 'static {
     fn pair(&self, deployment: &str, device: &str) -> Option<PairView>;
     /// The history.
     fn events(&self, query: EventQuery) -> EventsFuture<'_>;
+    /// The last lines that a deployment's container wrote, asked of its device.
+    fn logs(&self, of: LogsOf, lines: usize) -> LogsFuture<'_>;
     /// Changes its value whenever any view may have changed, also by the passing of time.
     fn changes(&self) -> watch::Receiver<u64>;
     /// The server's clock.

@@ -8,6 +8,7 @@ mod server;
 
 mod changes;
 mod command_line;
+mod logs;
 mod reading;
 mod recovering;
 mod rollouts;
@@ -26,11 +27,14 @@ use axum::routing::get;
 use axum::{Json, Router};
 use clap::Parser;
 use fabricated::{Fabricated, State, fixed_now};
+use fleet_control_plane::api::ApiError;
 use fleet_control_plane::api::types::{
-    ChangeAnswer, ChangeQuery, EventQuery, ListQuery, Outcome, PairList, PairQuery, ProblemDetails,
-    PutDeployment,
+    ChangeAnswer, ChangeQuery, EventQuery, ListQuery, LogAnswer, LogsQuery, Outcome, PairList, PairQuery,
+    ProblemDetails, PutDeployment,
 };
 use fleet_control_plane::ctl::{self, Cli, Client, Context, Exit, Terminal};
+use fleet_control_plane::deploy::companion::Placed;
+use fleet_control_plane::deploy::companion::logs::LogsOf;
 use fleet_control_plane::fleet::view::PairView;
 use fleet_control_plane::web::Source;
 use futures_util::{StreamExt, stream};
@@ -63,9 +67,14 @@ struct Ended {
 }
 
 fn fleetctl_into(out: Shown, address: &str, line: &[&str]) -> Ended {
+    fleetctl_on(false, out, address, line)
+}
+
+/// `colour` as on a terminal.
+fn fleetctl_on(colour: bool, out: Shown, address: &str, line: &[&str]) -> Ended {
     let cli = Cli::try_parse_from(["fleetctl", "--server", address].iter().chain(line)).unwrap();
     let err = Shown::default();
-    let mut terminal = Terminal::new(Box::new(out.clone()), Box::new(err.clone()), false, false);
+    let mut terminal = Terminal::new(Box::new(out.clone()), Box::new(err.clone()), colour, false);
     let done = Client::new(&cli.server, Some("anna".to_owned())).and_then(|client| {
         ctl::run(
             &cli.command,

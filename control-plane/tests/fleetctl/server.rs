@@ -19,6 +19,7 @@ fn missing(what: &str) -> Response {
         status: 404,
         detail: format!("there is no {what}"),
         problems: Vec::new(),
+        since: None,
         request_id: None,
     };
     (StatusCode::NOT_FOUND, Json(problem)).into_response()
@@ -36,6 +37,7 @@ fn found<T: serde::Serialize>(server: &Server, view: Option<T>, what: &str) -> R
                 status: 503,
                 detail: "recovering: still reading device-info".to_owned(),
                 problems: Vec::new(),
+                since: None,
                 request_id: None,
             };
             (StatusCode::SERVICE_UNAVAILABLE, Json(problem)).into_response()
@@ -64,6 +66,7 @@ async fn put(
                 status: 422,
                 detail: "it asks for what no device can do".to_owned(),
                 problems: Vec::new(),
+                since: None,
                 request_id: None,
             };
             return (StatusCode::UNPROCESSABLE_ENTITY, Json(problem)).into_response();
@@ -143,6 +146,35 @@ async fn watch(Shared(server): Fleet) -> Response {
     Sse::new(first.chain(later)).into_response()
 }
 
+/// As the operator, for what a terminal can see of it.
+async fn logs(
+    Shared(server): Fleet,
+    Path((name, id)): Path<(String, String)>,
+    Query(query): Query<LogsQuery>,
+) -> Response {
+    server.changes.lock().unwrap().push(format!("logs {query:?}"));
+    let of = LogsOf {
+        placed: Placed {
+            device: id.parse().unwrap(),
+            deployment: name.parse().unwrap(),
+        },
+        init: query.init.clone(),
+        previous: query.previous,
+        timestamps: query.timestamps,
+    };
+    match server.fleet.logs(of, query.lines.unwrap_or(200) as usize).await {
+        Ok(chunk) => Json(LogAnswer {
+            deployment: name,
+            device: id,
+            init: query.init,
+            previous: query.previous,
+            chunk,
+        })
+        .into_response(),
+        Err(error) => ApiError::from(error).into_response(),
+    }
+}
+
 fn routes(server: Server) -> Router {
     let api =
         Router::new()
@@ -180,6 +212,7 @@ fn routes(server: Server) -> Router {
                     },
                 ),
             )
+            .route("/deployments/{name}/devices/{id}/logs", get(logs))
             .route("/pairs", get(pairs))
             .route(
                 "/events",

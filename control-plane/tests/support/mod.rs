@@ -14,6 +14,7 @@ use fleet_control_plane::fleet::FleetHandle;
 use fleet_control_plane::fleet::view::PairState;
 use fleet_control_plane::metrics::Metrics;
 use fleet_control_plane::operator::Operator;
+use fleet_control_plane::store::nats::ask::NatsAsks;
 use fleet_control_plane::store::nats::write::NatsWriter;
 use fleet_control_plane::store::nats::{ConnectOptions, Connection, NatsStore};
 use fleet_protocol::bucket;
@@ -102,13 +103,14 @@ impl TestOperator {
         let metrics = Arc::new(Metrics::default());
         let (store, events) = NatsStore::start(&connection);
         let writer = Arc::new(NatsWriter::new(&connection));
+        let asks = Arc::new(NatsAsks::new(&connection));
         let operator = Operator::start(&fleet, events, writer.clone(), Arc::clone(&metrics));
         let (stop, stopped) = watch::channel(false);
         let listener = api::bind("127.0.0.1:0".parse().expect("an address"))
             .await
             .expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-        let state = ApiState::new(fleet.clone(), writer, metrics, stopped.clone());
+        let state = ApiState::new(fleet.clone(), writer, asks, metrics, stopped.clone());
         let router = api::router(state.clone());
         let ended = async move {
             let mut stopped = stopped;

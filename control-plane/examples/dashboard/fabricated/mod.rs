@@ -12,14 +12,17 @@ use chrono::{DateTime, TimeDelta, Utc};
 use fleet_control_plane::api::types::{
     DeploymentList, DeviceList, EventItem, EventList, EventQuery, ListQuery,
 };
+use fleet_control_plane::deploy::companion::logs::{LogQueryError, LogsOf};
 use fleet_control_plane::fleet::view::{
     Attention, AttentionKind, BucketView, DeploymentSummary, DeploymentView, DeviceCounts, DeviceState,
     DeviceSummary, DeviceView, FleetView, Link, LinkKind, LinkState, PairCounts, PairState, PairView,
     Problem, RecoveryView,
 };
-use fleet_control_plane::web::{EventsFuture, Source, SourceError};
+use fleet_control_plane::web::{EventsFuture, LogsFuture, Source, SourceError};
+use fleet_protocol::cause::Exit;
 use fleet_protocol::event::FleetEvent;
-use fleet_protocol::state::{PhaseMark, PullProgress, Running};
+use fleet_protocol::logs::{LogChunk, ProbeName};
+use fleet_protocol::state::{CrashLoop, Cutover, InitProgress, PhaseMark, PullProgress, Running};
 use fleet_protocol::{Cause, DeviceInfo, Heartbeat, Phase};
 use tokio::sync::watch;
 
@@ -32,6 +35,8 @@ pub struct Fabricated {
     runs: Option<std::time::Instant>,
     state: Mutex<State>,
     changed: watch::Sender<u64>,
+    /// How often a log was asked for.
+    pub looks: std::sync::atomic::AtomicU64,
 }
 
 /// What is in it.
@@ -45,6 +50,20 @@ pub struct State {
     pub health: BTreeMap<String, Vec<Cause>>,
     pub problems: Vec<Problem>,
     pub events: Vec<EventItem>,
+    /// Logs by [`log_key`]; the usual one where there is none.
+    pub logs: BTreeMap<String, Vec<String>>,
+    /// What a device says instead of giving a log.
+    pub log_error: Option<LogQueryError>,
+}
+
+/// The name of a log: `web/pi-1`, `web/pi-1/migrate`, either with `~` for the run before.
+pub fn log_key(of: &LogsOf) -> String {
+    let init = of
+        .init
+        .as_ref()
+        .map_or_else(String::new, |init| format!("/{init}"));
+    let run = if of.previous { "~" } else { "" };
+    format!("{}/{}{init}{run}", of.placed.deployment, of.placed.device)
 }
 
 /// 2026-03-14 03:07:09 UTC: on call.
@@ -62,6 +81,7 @@ impl Fabricated {
             runs: None,
             state,
             changed,
+            looks: std::sync::atomic::AtomicU64::default(),
         }
     }
 
@@ -74,6 +94,7 @@ impl Fabricated {
             runs: Some(std::time::Instant::now()),
             state,
             changed,
+            looks: std::sync::atomic::AtomicU64::default(),
         }
     }
 
@@ -282,6 +303,46 @@ impl Source for Fabricated {
             }
         });
         Box::pin(std::future::ready(Ok(list)))
+    }
+
+    fn logs(&self, of: LogsOf, lines: usize) -> LogsFuture<'_> {
+        self.looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let now = self.now();
+        let answer = self.read(|state| {
+            let id = of.placed.device.as_str();
+            let device = state.devices.iter().find(|d| d.id == id);
+            if let Some(device) = device.filter(|d| d.state == DeviceState::Offline) {
+                return Err(LogQueryError::DeviceOffline {
+                    device: of.placed.device.clone(),
+                    since: device.since,
+                });
+            }
+            if let Some(error) = &state.log_error {
+                return Err(error.clone());
+            }
+            let name = of.placed.deployment.as_str();
+            let known = state.logs.get(&log_key(&of)).cloned();
+            let mut all = known.unwrap_or_else(|| usual_log(name, 640));
+            let surplus = all.len().saturating_sub(lines);
+            all.drain(..surplus);
+            if of.timestamps {
+                let stamp = now.format("%Y-%m-%dT%H:%M:%S%.3fZ");
+                all.iter_mut()
+                    .for_each(|line| line.insert_str(0, &format!("{stamp} ")));
+            }
+            let source = match &of.init {
+                Some(init) => ProbeName::of_init(&of.placed.deployment, init)
+                    .unwrap_or_else(|_| ProbeName::of(&of.placed.deployment)),
+                None => ProbeName::of(&of.placed.deployment),
+            };
+            Ok(LogChunk {
+                source,
+                captured_at: now,
+                lines: all,
+                truncated: surplus > 0,
+            })
+        });
+        Box::pin(std::future::ready(answer))
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

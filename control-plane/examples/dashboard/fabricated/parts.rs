@@ -80,6 +80,7 @@ pub fn link(kind: LinkKind, state: LinkState, text: &str, at: Option<DateTime<Ut
         state,
         text: text.to_owned(),
         at,
+        lines: Vec::new(),
     }
 }
 
@@ -112,6 +113,10 @@ pub fn pair(deployment: &DeploymentSummary, device: &str, now: DateTime<Utc>) ->
             invocation_id: "b1946ac92492d2347c6235b4d2611184".to_owned(),
             started_at: at(48),
         }),
+        init: None,
+        init_containers: Vec::new(),
+        cutover: None,
+        crash_loop: None,
         next_try_at: None,
         failed_tries: 0,
         marks: marks
@@ -248,6 +253,56 @@ pub fn on_its_way(mut pair: PairView, state: PairState, now: DateTime<Utc>) -> P
         });
     }
     pair
+}
+
+/// The same pair, failed by what a container did: its last words are in the cause and in the chain.
+pub fn broken(mut pair: PairView, cause: Cause, words: [&str; 2], now: DateTime<Utc>) -> PairView {
+    let since = now - TimeDelta::minutes(2);
+    pair.state = PairState::Failed;
+    pair.phase = Some("Failed".to_owned());
+    pair.since = Some(since);
+    pair.running = None;
+    pair.reported_at = Some(since);
+    let [unit, next] = words;
+    let blocked = |kind, text: &str| link(kind, LinkState::Blocked, text, Some(since));
+    pair.chain.truncate(2);
+    pair.chain.push(blocked(LinkKind::Phase, "failed"));
+    let exit = cause.exit.map_or_else(String::new, |exit| format!(", {exit}"));
+    pair.chain.push(blocked(
+        LinkKind::Cause,
+        &format!("{} ({}{exit})", cause.detail, cause.kind),
+    ));
+    pair.chain.push(blocked(LinkKind::Unit, unit));
+    let mut log = blocked(LinkKind::Log, "its last words");
+    log.lines.clone_from(&cause.log);
+    pair.chain.push(log);
+    pair.chain.push(blocked(LinkKind::Next, next));
+    pair.marks.truncate(3);
+    pair.marks.push(PhaseMark {
+        phase: Phase::Failed,
+        at: since,
+    });
+    pair.cause = Some(cause);
+    pair
+}
+
+/// What a log holds when a scene says nothing else: a server with colours, and one line that is longer than a phone is wide.
+pub fn usual_log(deployment: &str, n: usize) -> Vec<String> {
+    let line = |k: usize| match k % 9 {
+        3 => format!(
+            "\u{1b}[33mwarn\u{1b}[0m  slow request id={k} path=/api/v1/orders?customer=48151623&expand=lines,customer,payments&sort=-created took=\u{1b}[1m{} ms\u{1b}[0m",
+            700 + k
+        ),
+        7 => format!(
+            "\u{1b}[31merror\u{1b}[0m connection to \u{1b}[36mdb-{}\u{1b}[0m refused, trying again",
+            k % 3
+        ),
+        _ => format!(
+            "\u{1b}[32minfo\u{1b}[0m  {deployment} GET /health 200 {k} \u{1b}[90m{} ms\u{1b}[0m",
+            k % 17
+        ),
+    };
+    (1..=n).map(line).collect()
 }
 
 pub fn event(sequence: u64, ago: i64, now: DateTime<Utc>, words: [&str; 4]) -> EventItem {

@@ -13,6 +13,8 @@ pub fn empty(now: DateTime<Utc>) -> State {
         health: BTreeMap::new(),
         problems: Vec::new(),
         events: Vec::new(),
+        logs: BTreeMap::new(),
+        log_error: None,
     }
 }
 
@@ -122,6 +124,7 @@ pub fn busy(now: DateTime<Utc>) -> State {
             state.pairs[index].phase = Some("Verifying".to_owned());
         }
     }
+    orders(&mut state, now);
     let device_of = |state: &State, n: usize| state.devices[n].id.clone();
     let mut removing = on_its_way(pair(&gone, &device_of(&state, 2), now), PairState::Removing, now);
     removing.desired_generation = None;
@@ -149,13 +152,16 @@ pub fn busy(now: DateTime<Utc>) -> State {
         since: now - TimeDelta::minutes(9),
     });
     state.devices[4].problem_count = 1;
-    let cause = state.pairs.iter().find_map(|p| p.cause.clone());
-    let failed: Vec<_> = state
-        .pairs
-        .iter()
-        .filter(|p| p.state == PairState::Failed)
-        .map(|p| p.device.clone())
-        .collect();
+    let of = |name: &'static str, kind: &'static str| {
+        let is =
+            move |p: &&PairView| p.deployment == name && p.cause.as_ref().is_some_and(|c| c.kind == kind);
+        let pairs: Vec<_> = state.pairs.iter().filter(is).collect();
+        let devices: Vec<_> = pairs.iter().map(|p| p.device.clone()).collect();
+        (pairs.first().and_then(|p| p.cause.clone()), devices)
+    };
+    let (cause, failed) = of("web", "image-not-found");
+    let (init_cause, init_failed) = of("orders", "init-failed");
+    let (loop_cause, looping) = of("orders", "container-exited");
     let need = |kind, title: &str, next: &str, minutes, devices: Vec<String>| Attention {
         kind,
         title: title.to_owned(),
@@ -183,8 +189,28 @@ pub fn busy(now: DateTime<Utc>) -> State {
         vec![device_of(&state, 3)],
     );
     stuck.deployment = Some("web".to_owned());
+    let mut init = need(
+        AttentionKind::Failed,
+        "orders failed on basement-lyon-3",
+        "read `fleetctl logs orders --device basement-lyon-3 --init migrate`, correct the init container and apply the specification again. Until then it is tried again by itself",
+        2,
+        init_failed,
+    );
+    init.deployment = Some("orders".to_owned());
+    init.cause = init_cause;
+    let mut ends = need(
+        AttentionKind::Failed,
+        "orders failed on basement-lyon-6",
+        "read `fleetctl logs orders --device basement-lyon-6 --previous`, correct the application or its specification, and apply it again. Until then it is tried again by itself",
+        2,
+        looping,
+    );
+    ends.deployment = Some("orders".to_owned());
+    ends.cause = loop_cause;
     state.attention = vec![
         first,
+        init,
+        ends,
         stuck,
         need(
             AttentionKind::Unreadable,
@@ -223,6 +249,92 @@ pub fn busy(now: DateTime<Utc>) -> State {
         ),
     );
     state
+}
+
+/// A deployment with init containers, at every step that such a one can be at.
+fn orders(state: &mut State, now: DateTime<Utc>) {
+    let orders = deployment("orders", "registry.example.com/shop/orders:2.4", 4, now);
+    let id = |n: usize| state.devices[n].id.clone();
+    let placed = |n: usize| {
+        let mut pair = pair(&orders, &id(n), now);
+        pair.init_containers = ["wait-db", "migrate", "seed"].map(str::to_owned).to_vec();
+        pair
+    };
+    let words = |text: &[&str]| text.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+    let migration = words(&[
+        "migrate: 41 migrations known, 38 applied",
+        "\u{1b}[32m✓\u{1b}[0m 039_add_currency.sql  0.04 s",
+        "\u{1b}[31m✗\u{1b}[0m 040_seed_rates.sql",
+        "\u{1b}[1;31mERROR\u{1b}[0m:  duplicate key value violates unique constraint \u{1b}[33m\"rates_pkey\"\u{1b}[0m",
+        "DETAIL:  Key (code)=(EUR) already exists.",
+        "migrate: stopped at 040, nothing of it was kept",
+    ]);
+    let mut cause = Cause::new(
+        "init-failed",
+        "The init container migrate ended with exit status 1, so the container was not started. It is run again with growing pauses.",
+    )
+    .with_log(&migration);
+    cause.exit = Some(Exit::Status(1));
+    cause.init = Some("migrate".to_owned());
+    let unit = "`fleet-orders.init-migrate.service` ended with exit status 1, so `fleet-orders.service` was not started";
+    let next = "read `fleetctl logs orders --device basement-lyon-3 --init migrate`, correct the init container and apply the specification again. Until then it is tried again by itself";
+    let mut init_failed = broken(placed(5), cause, [unit, next], now);
+    init_failed.failed_tries = 3;
+    init_failed.next_try_at = Some(now + TimeDelta::seconds(8));
+    state
+        .logs
+        .insert(format!("orders/{}/migrate", init_failed.device), migration);
+
+    let panic = words(&[
+        "listening on :8080",
+        "\u{1b}[31mthread 'main' panicked at src/config.rs:41:\u{1b}[0m",
+        "ORDERS_DSN is not set",
+        "note: run with `RUST_BACKTRACE=1` to see where",
+    ]);
+    let mut cause = Cause::new(
+        "container-exited",
+        "The container ended with exit status 101, though it is to run. systemd starts it again with growing pauses.",
+    )
+    .with_log(&panic);
+    cause.exit = Some(Exit::Status(101));
+    let unit = "`fleet-orders.service` ends again and again with exit status 101, restarted 12 times; systemd starts it again";
+    let next = "read `fleetctl logs orders --device basement-lyon-6 --previous`, correct the application or its specification, and apply it again. Until then it is tried again by itself";
+    let mut looping = broken(placed(6), cause, [unit, next], now);
+    looping.crash_loop = Some(CrashLoop {
+        restarts: 12,
+        next_restart_at: Some(now + TimeDelta::seconds(41)),
+    });
+    for run in ["", "~"] {
+        state
+            .logs
+            .insert(format!("orders/{}{run}", looping.device), panic.clone());
+    }
+
+    let step = InitProgress {
+        name: "migrate".to_owned(),
+        step: 2,
+        of: 3,
+    };
+    let mut starting = on_its_way(placed(7), PairState::Starting, now);
+    starting.chain[2].text = "Starting · init container migrate (2 of 3)".to_owned();
+    starting.init = Some(step);
+    let mut upgrading = on_its_way(placed(8), PairState::Upgrading, now);
+    upgrading.running = placed(8).running.map(|running| Running {
+        generation: 3,
+        ..running
+    });
+    upgrading.chain[2].text = "replacing the old container: generation 3 is being stopped".to_owned();
+    let mut replaced = placed(10);
+    replaced.cutover = Some(Cutover {
+        from_generation: 3,
+        stop_millis: 2310,
+        down_millis: 940,
+    });
+    replaced.chain[2].text = "running; replaced generation 3: 2.3 s to stop, 0.9 s down".to_owned();
+    state
+        .pairs
+        .extend([init_failed, looping, starting, upgrading, replaced]);
+    state.deployments.insert(1, orders);
 }
 
 /// As busy, while the operator has not read everything.
@@ -266,6 +378,22 @@ pub fn large(now: DateTime<Utc>) -> State {
 /// What an attacker would send, in every text that a device or a person controls.
 pub const HOSTILE: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;";
 
+/// Lines of a container that wants more than to be read.
+pub fn hostile_log() -> Vec<String> {
+    [
+        HOSTILE,
+        "\u{1b}]8;;javascript:alert(1)\u{1b}\\click\u{1b}]8;;\u{1b}\\",
+        "\u{1b}[2J\u{1b}[1;1Hnothing above this line",
+        "\u{1b}]52;c;cm0gLXJmIH4=\u{7}",
+        "user\u{202e}gpj.exe\u{2066}",
+        "\u{9b}31m\u{85}\0\r\u{8}",
+        "\u{1b}[31m<b>bold?</b>\u{1b}[0m </code></pre></div><script>alert(2)</script>",
+        "\u{1b}]0;never ends <script>alert(3)</script>",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
 /// Every text hostile.
 pub fn hostile(now: DateTime<Utc>) -> State {
     let bad = HOSTILE.to_owned();
@@ -298,6 +426,11 @@ pub fn hostile(now: DateTime<Utc>) -> State {
         for l in &mut p.chain {
             l.text.clone_from(&bad);
         }
+        p.chain.push(Link {
+            lines: hostile_log(),
+            ..link(LinkKind::Log, LinkState::Blocked, HOSTILE, None)
+        });
+        p.init_containers = vec![bad.clone()];
         p.marks.push(PhaseMark {
             phase: Phase::Unknown(bad.clone()),
             at: now,
@@ -305,6 +438,7 @@ pub fn hostile(now: DateTime<Utc>) -> State {
     }
     state.pairs[0].device.clone_from(&id);
     state.pairs[0].deployment = "web".to_owned();
+    state.logs.insert(format!("web/{id}"), hostile_log());
     for a in &mut state.attention {
         a.title.clone_from(&bad);
         a.next.clone_from(&bad);

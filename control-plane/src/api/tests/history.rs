@@ -38,6 +38,7 @@ fn state_over(rig: &Rig, store: &Arc<Slow>) -> ApiState {
     ApiState::new(
         rig.fleet.clone(),
         store.clone(),
+        Arc::<crate::fixture::Answering>::default(),
         Arc::new(Metrics::default()),
         never,
     )

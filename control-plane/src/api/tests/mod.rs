@@ -3,6 +3,7 @@
 mod changes;
 mod followed;
 mod history;
+mod logs;
 mod recovering;
 mod routes;
 mod watches;
@@ -23,7 +24,7 @@ use utoipa::OpenApi;
 use super::openapi::Document;
 use super::{ApiState, ROUTES, router};
 use crate::clock::Clock;
-use crate::fixture::{deployment, info, noon, spec, until};
+use crate::fixture::{Answering, deployment, info, noon, spec, until};
 use crate::fleet::FleetHandle;
 use crate::metrics::Metrics;
 use crate::operator::Operator;
@@ -39,6 +40,7 @@ struct Rig {
     router: Router,
     stop: watch::Sender<bool>,
     clock: Clock,
+    asks: Arc<Answering>,
     _operator: Operator,
 }
 
@@ -48,9 +50,16 @@ async fn rig() -> Rig {
     let fleet = FleetHandle::new(clock.clone());
     let metrics = Arc::new(Metrics::default());
     let writes = Arc::new(store.clone());
+    let asks: Arc<Answering> = Arc::default();
     let (stop, stopped) = watch::channel(false);
     let operator = Operator::start(&fleet, store.watch(), writes.clone(), Arc::clone(&metrics));
-    let router = router(ApiState::new(fleet.clone(), writes, metrics, stopped));
+    let router = router(ApiState::new(
+        fleet.clone(),
+        writes,
+        asks.clone(),
+        metrics,
+        stopped,
+    ));
     fleet
         .wait_until(|fleet| fleet.converged() && fleet.connected())
         .await;
@@ -60,6 +69,7 @@ async fn rig() -> Rig {
         router,
         stop,
         clock,
+        asks,
         _operator: operator,
     }
 }

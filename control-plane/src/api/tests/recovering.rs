@@ -11,6 +11,7 @@ async fn while_recovering_it_is_alive_not_ready_and_changes_nothing() {
     let state = ApiState::new(
         fleet.clone(),
         Arc::new(store.clone()),
+        Arc::<crate::fixture::Answering>::default(),
         Arc::new(Metrics::default()),
         stopped,
     );
@@ -27,6 +28,7 @@ async fn while_recovering_it_is_alive_not_ready_and_changes_nothing() {
         router: router(state),
         stop,
         clock,
+        asks: Arc::default(),
         _operator: operator,
     };
     assert_eq!(rig.get("/healthz").await.0, StatusCode::OK);

@@ -1,5 +1,6 @@
 //! The aggregate, fed by hand.
 
+mod chain;
 mod history;
 mod lists;
 mod properties;

@@ -4,9 +4,11 @@
 //! - [`setup`]: buckets and the event stream, made at start and again when they are gone
 //! - [`watch`]: one named pull consumer for each source, always polled
 //! - [`mod@write`]: writing by compare-and-set
+//! - [`ask`]: request and reply with devices
 //!
 //! Tasks: one for each source, ended in order by [`NatsStore::close`], which deletes their consumers.
 
+pub mod ask;
 pub mod connect;
 pub mod setup;
 pub mod watch;

@@ -9,7 +9,7 @@ use super::frame::{Body, Section};
 use super::icon::{Icon, Tone, icon, of_pair};
 use super::parts::{
     badge, crumbs, encoded, fact, image, labels, number, pair_bar, pair_counts, pair_line, path, plural,
-    problems, prose,
+    problems, why,
 };
 use super::time;
 use crate::api::types::DeploymentList;
@@ -150,7 +150,7 @@ fn pairs(pairs: &[PairView], now: DateTime<Utc>) -> Markup {
                 tr id={ "pair-" (pair.device) } {
                     th scope="row" { a href=(path(&["deployments", &pair.deployment, "devices", &pair.device])) { (pair.device) } }
                     td data-label="State" { (pair_line(pair, now)) }
-                    td.none[pair.cause.is_none()] data-label="Why" { @match &pair.cause { Some(cause) => span.clip { (prose(&cause.detail)) }, None => span.quiet { "–" } } }
+                    td.none[pair.cause.is_none()] data-label="Why" { (why(pair)) }
                     td.num data-label="Generation" { (generation(pair)) }
                 }
             } }

@@ -6,10 +6,14 @@ use serde::Deserialize;
 
 use super::frame::{Body, Section, is_whole};
 use super::icon::{Icon, Tone, icon, of_attention, of_device, of_pair};
-use super::parts::{bar, device_state, encoded, labels, number, pair_bar, pair_counts, path, plural, prose};
+use super::parts::{
+    bar, device_state, encoded, labels, logs_address, number, pair_bar, pair_counts, path, plural, prose,
+};
 use super::time;
 use crate::api::types::{DeviceList, ListQuery};
-use crate::fleet::view::{Attention, DeviceCounts, DeviceState, DeviceSummary, FleetView, PairState};
+use crate::fleet::view::{
+    Attention, AttentionKind, DeviceCounts, DeviceState, DeviceSummary, FleetView, PairState,
+};
 
 /// Devices on one page of the list.
 const PER_PAGE: usize = 100;
@@ -137,8 +141,19 @@ fn attention_item(item: &Attention, now: DateTime<Utc>) -> Markup {
                 }
                 @if let Some(cause) = &item.cause { p { span.kind { (cause.kind) } " · " (prose(&cause.detail)) } }
                 p.next { strong { "Next: " } (prose(&item.next)) }
-                @if !item.devices.is_empty() { p.sample { (sample(item)) } }
+                @if !item.devices.is_empty() { p.sample { (sample(item)) (logs_of(item)) } }
             }
+        }
+    }
+}
+
+/// The logs of the first device of a failure: alike failures say alike things.
+fn logs_of(item: &Attention) -> Markup {
+    let failed = item.kind == AttentionKind::Failed;
+    let init = item.cause.as_ref().and_then(|cause| cause.init.as_deref());
+    html! {
+        @if let (true, Some(name), Some(device)) = (failed, &item.deployment, item.devices.first()) {
+            " " a.logs href=(logs_address(name, device, init)) { "View logs" @if item.count > 1 { " of the first" } }
         }
     }
 }

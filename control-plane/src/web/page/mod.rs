@@ -6,6 +6,8 @@ mod events;
 mod fleet;
 mod frame;
 mod icon;
+mod lines;
+mod logs;
 mod missing;
 mod pair;
 mod parts;
@@ -17,6 +19,7 @@ pub(super) use events::{EventFilter, events};
 pub(crate) use fleet::SAMPLE as SAMPLE_MANIFEST;
 pub(super) use fleet::{DeviceFilter, fleet};
 pub(super) use frame::{Body, is_whole, whole};
+pub(super) use logs::{LogsFilter, logs};
 pub(super) use missing::{
     Thing, bad_query, no_deployment, no_device, no_page, no_pair, not_known_yet, unavailable,
 };

@@ -7,9 +7,15 @@ use maud::{Markup, html};
 use super::device::generation;
 use super::frame::{Body, Section};
 use super::icon::{Icon, Tone, icon, of_link, of_pair};
-use super::parts::{badge, crumbs, encoded, fact, image, pair_state, path, problems, prose, pull_progress};
+use super::lines::log_box;
+use super::parts::{
+    badge, crumbs, encoded, fact, image, logs_address, logs_link, older, pair_state, path, problems, prose,
+    pull_progress,
+};
 use super::time;
 use crate::fleet::view::{DeviceState, Link, LinkKind, PairState, PairView};
+use crate::fleet::words;
+use crate::logs::ansi::Line;
 
 /// One deployment on one device.
 pub(in crate::web) fn pair(view: &PairView, now: DateTime<Utc>) -> Body {
@@ -19,10 +25,15 @@ pub(in crate::web) fn pair(view: &PairView, now: DateTime<Utc>) -> Body {
         h1 { (view.deployment) span.quiet { " on " } a href=(path(&["devices", &view.device])) { (view.device) } }
         p.status {
             (pair_state(view))
+            @if let Some(step) = &view.init { span.sep { " · " } span { (words::init(step)) } }
+            @if let Some(crash_loop) = &view.crash_loop { span.sep { " · " } span { (words::restarts(crash_loop)) }
+                @if let Some(at) = crash_loop.next_restart_at { span.quiet { ", next " (time::until(at, now)) } } }
+            @if let Some(generation) = older(view) { span.sep { " · " } span { "generation " (generation) " goes on running" } }
             @if let Some(since) = view.since { span.sep { " · " } span.quiet { (time::age(since, now)) } }
             @if view.failed_tries > 0 { span.sep { " · " } span.quiet { "tried " (view.failed_tries) (if view.failed_tries == 1 { " time" } else { " times" }) } }
             @if let Some(at) = view.next_try_at { span.sep { " · " } span.quiet { "next try " (time::until(at, now)) } }
         }
+        p { a.button href=(logs_address(&view.deployment, &view.device, view.cause.as_ref().and_then(|cause| cause.init.as_deref()))) { "View logs" } }
         @if view.device_state != DeviceState::Online {
             div.banner.warn role="status" {
                 (icon(Icon::Offline))
@@ -34,7 +45,7 @@ pub(in crate::web) fn pair(view: &PairView, now: DateTime<Utc>) -> Body {
         (problems(&view.problems, now))
         section aria-labelledby="chain" {
             h2 #chain { (if settled(view) { "How it got here" } else { "Why it is here" }) }
-            ol.chain { @for link in &view.chain { (chain_link(link, now)) } }
+            ol.chain { @for link in &view.chain { (chain_link(view, link, now)) } }
         }
         @if !view.marks.is_empty() { (marks(view, now)) }
         (running(view, now))
@@ -57,11 +68,13 @@ fn word(kind: LinkKind) -> &'static str {
         LinkKind::Gate => "Gate",
         LinkKind::Phase => "Phase",
         LinkKind::Cause => "Cause",
+        LinkKind::Unit => "Unit",
+        LinkKind::Log => "Log",
         LinkKind::Next => "Next",
     }
 }
 
-fn chain_link(link: &Link, now: DateTime<Utc>) -> Markup {
+fn chain_link(view: &PairView, link: &Link, now: DateTime<Utc>) -> Markup {
     let (which, tone) = of_link(link.state);
     let which = if link.kind == LinkKind::Next {
         Icon::Chevron
@@ -74,10 +87,17 @@ fn chain_link(link: &Link, now: DateTime<Utc>) -> Markup {
             div {
                 h3 { (word(link.kind)) @if link.kind != LinkKind::Next { span.aside { " (" (link.state) ")" } }
                     @if let Some(at) = link.at { span.quiet { " · " (link_time(at, now)) } } }
-                p { (prose(&link.text)) }
+                p { (prose(&link.text)) @if link.kind == LinkKind::Log { span.sep { " · " } (logs_link(view)) } }
+                @if !link.lines.is_empty() { (last_words(link)) }
             }
         }
     }
+}
+
+/// What the container wrote last.
+fn last_words(link: &Link) -> Markup {
+    let lines: Vec<Line> = link.lines.iter().map(|line| Line::read(line)).collect();
+    log_box("Last lines of the log", &lines, None)
 }
 
 /// What comes next may have a time to come: that of the agent's next try.
@@ -145,6 +165,8 @@ fn running(view: &PairView, now: DateTime<Utc>) -> Markup {
                         (fact("Invocation", Some(html! { code { (running.invocation_id) } })))
                     }
                 }
+                (fact("Last change", view.cutover.as_ref().map(|cutover| html! { (words::replaced(cutover)) })))
+                (fact("Init containers", (!view.init_containers.is_empty()).then(|| html! { (view.init_containers.join(" → ")) })))
                 (fact("Reported", view.reported_at.map(|at| time::ago(at, now))))
             }
         }

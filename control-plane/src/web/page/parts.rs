@@ -10,6 +10,8 @@ use maud::{Markup, html};
 use super::icon::{Icon, Tone, icon, of_device, of_pair};
 use super::time;
 use crate::fleet::view::{DeviceState, PairCounts, PairState, PairView, Problem};
+use crate::fleet::words;
+use crate::logs::ansi;
 
 /// An icon and a word in the tone of a state.
 pub(super) fn badge(which: Icon, tone: Tone, word: &str) -> Markup {
@@ -30,8 +32,10 @@ pub(super) fn device_state(state: DeviceState) -> Markup {
     badge(which, tone, state.as_str())
 }
 
-/// A sentence with `what is typed` between backticks set as such. Unpaired backticks stay as they are.
+/// A sentence with `what is typed` between backticks set as such. Unpaired backticks stay as they are. It may hold words of a
+/// container, so what would act in it is shown instead.
 pub(super) fn prose(text: &str) -> Markup {
+    let text = ansi::plain(text);
     let parts: Vec<&str> = text.split('`').collect();
     let whole = parts.len() % 2 == 1;
     html! {
@@ -45,13 +49,43 @@ pub(super) fn prose(text: &str) -> Markup {
 pub(super) fn pair_line(view: &PairView, now: DateTime<Utc>) -> Markup {
     html! {
         (pair_state(view))
+        @if let Some(step) = &view.init { span.sep { " · " } span { (words::init(step)) } }
         @if let Some(cause) = &view.cause { span.sep { " · " } span.kind { (cause.kind) } }
+        @if let Some(crash_loop) = &view.crash_loop { span.sep { " · " } span { (words::restarts(crash_loop)) }
+            @if let Some(at) = crash_loop.next_restart_at { span.quiet { ", next " (time::until(at, now)) } } }
+        @if let Some(generation) = older(view) { span.sep { " · " } span { "generation " (generation) " goes on running" } }
         @if let Some(since) = view.since { span.sep { " · " } span.quiet { (time::age(since, now)) } }
         @if view.device_state != DeviceState::Online {
             span.sep { " · " } span.quiet { "device " (view.device_state.as_str().to_lowercase()) ": as it said last" }
         }
         @if let Some(progress) = &view.progress { (pull_progress(progress)) }
     }
+}
+
+/// The generation that runs although another one was taken up, and is not being stopped.
+pub(super) fn older(view: &PairView) -> Option<u64> {
+    let generation = view.running.as_ref()?.generation;
+    let stopping = matches!(view.state, PairState::Upgrading | PairState::Removing);
+    (Some(generation) != view.observed_generation && !stopping).then_some(generation)
+}
+
+/// Why it is as it is, in a cell of a table, and the way to its logs where that is no good news.
+pub(super) fn why(view: &PairView) -> Markup {
+    html! {
+        @match &view.cause { Some(cause) => span.clip { (prose(&cause.detail)) }, None => span.quiet { "–" } }
+        @if view.state == PairState::Failed || view.crash_loop.is_some() { " " (logs_link(view)) }
+    }
+}
+
+/// The way to a deployment's logs on a device: those of the init container that failed, where one did.
+pub(super) fn logs_link(view: &PairView) -> Markup {
+    let init = view.cause.as_ref().and_then(|cause| cause.init.as_deref());
+    html! { a.logs href=(logs_address(&view.deployment, &view.device, init)) { "View logs" span.aside { " of " (view.deployment) " on " (view.device) } } }
+}
+
+pub(super) fn logs_address(deployment: &str, device: &str, init: Option<&str>) -> String {
+    let place = super::logs::place(deployment, device);
+    init.map_or_else(|| place.clone(), |init| format!("{place}?init={}", encoded(init)))
 }
 
 /// How far a pull is, in layers and bytes.
