@@ -245,6 +245,12 @@ async fn an_init_container_that_fails_keeps_the_main_one_down_until_it_ends_well
     world.crash(unit);
     assert!(device.units().facts(unit).await.unwrap().is_up());
     assert_eq!(device.units().facts(init).await.unwrap().result, "success");
+    let [a, b, main] = ALL;
+    assert_eq!(
+        world.begun(),
+        [a, b, b, b, main],
+        "what ended well is not run again"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -307,9 +307,21 @@ impl State {
         self.units.keys().filter(ours).cloned().collect()
     }
 
+    /// systemd's next try after an init container failed: that one, and those after it.
+    pub(super) fn try_inits_again(&mut self, unit: &UnitName) -> Result<(), Stuck> {
+        let inits = self.inits_of(unit);
+        let waits = |init: &UnitName| self.units.get(init).is_some_and(UnitFacts::is_restarting);
+        let from = inits.iter().position(waits).unwrap_or(0);
+        self.run_these(inits[from..].to_vec())
+    }
+
     /// Runs the init containers one after the other, up to the first that does not end well.
     pub(super) fn run_inits(&mut self, unit: &UnitName) -> Result<(), Stuck> {
-        for init in self.inits_of(unit) {
+        self.run_these(self.inits_of(unit))
+    }
+
+    fn run_these(&mut self, inits: Vec<UnitName>) -> Result<(), Stuck> {
+        for init in inits {
             let restarts = self
                 .units
                 .get(&init)

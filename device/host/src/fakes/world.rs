@@ -198,8 +198,8 @@ impl World {
 
     // --- what happens behind the agent's back ---
 
-    /// The container ends by itself; systemd starts it again, and its init containers before it. Also systemd's next try
-    /// after an init container has failed.
+    /// The container ends by itself; systemd starts it again, and its init containers before it. Where one of those has failed, it
+    /// is systemd's next try of that one.
     pub fn crash(&self, unit: &UnitName) {
         let restarts = self
             .state
@@ -209,7 +209,7 @@ impl World {
             .map_or(0, |facts| facts.n_restarts);
         let inits = {
             let mut state = self.state.borrow_mut();
-            if state.run_inits(unit).is_ok() {
+            if state.try_inits_again(unit).is_ok() {
                 state.run(unit);
                 if let Some(facts) = state.units.get_mut(unit) {
                     facts.n_restarts = restarts + 1;

@@ -4,8 +4,11 @@
 //!   requires it, runs it again.
 //! - `RestartMode=direct`: between two tries it never reads "failed", so that the main unit goes on waiting instead of
 //!   failing by dependency; nobody would start that one again on a device without its agent.
+//! - Among each other they are only ordered (`After=`): a next try of one does not run those before it again, which
+//!   `Requires=` would do. The main unit, which requires them all, brings them all into each start.
 //! - `PartOf=` the main unit: who stops that one stops the tries too.
 //! - `TimeoutStartSec=` is the container's time; then systemd ends it, and the try counts as failed.
+//! - podman stays in the foreground, attached to nothing: its exit status is the container's, and each line is in the log once.
 
 use std::time::Duration;
 
@@ -62,6 +65,7 @@ fn render(
     digests: &Digests,
 ) -> Result<RenderedInit, QuadletError> {
     let (deployment, name) = (common.deployment, &init.name);
+    let container = init_container_name(deployment, name);
     let mut text = Text::default();
     service::unit(
         &mut text,
@@ -69,15 +73,16 @@ fn render(
     );
     text.set("PartOf", UnitName::of(deployment)?);
     if let Some(before) = before {
-        needs(&mut text, before);
+        text.set("After", before);
     }
     service::quadlet(&mut text);
-    common.program(&mut text, &init_container_name(deployment, name), digests)?;
+    common.program(&mut text, &container, digests)?;
     common.environment(&mut text)?;
     text.set("StopTimeout", seconds(STOP_SIGNAL_TO_KILL));
     common.network(&mut text);
     common.volumes(&mut text)?;
-    section(&mut text, init.timeout.duration());
+    text.set("PodmanArgs", "--attach=stdin");
+    section(&mut text, &container, init.timeout.duration());
     Ok(RenderedInit {
         name: name.clone(),
         timeout: init.timeout.duration(),
@@ -95,7 +100,7 @@ pub(super) fn needs(text: &mut Text, init: &UnitName) {
     text.set("After", init);
 }
 
-fn section(text: &mut Text, timeout: Duration) {
+fn section(text: &mut Text, container: &str, timeout: Duration) {
     text.section("Service");
     text.set("Type", "oneshot");
     text.set("Restart", "on-failure");
@@ -103,4 +108,9 @@ fn section(text: &mut Text, timeout: Duration) {
     service::back_off(text);
     text.set("TimeoutStartSec", seconds(timeout));
     text.set("TimeoutStopSec", seconds(STOP_WITHIN));
+    // Of a container whose processes systemd had to kill podman's first removal fails ("conmon exited prematurely"), and finds
+    // out thereby that it has ended: Quadlet's own, which comes after this one, then removes it.
+    let again = format!("/usr/bin/podman rm --force --volumes --ignore {container}");
+    let only_then = format!("-/bin/sh -c '[ \"$$SERVICE_RESULT\" != timeout ] || exec {again}'");
+    text.set("ExecStopPost", only_then);
 }

@@ -323,6 +323,7 @@ const KEYS: &[&str] = &[
     "StopTimeout",
     "Type",
     "RestartMode",
+    "ExecStopPost",
     "DefaultDependencies",
     "ContainerName",
     "Image",
