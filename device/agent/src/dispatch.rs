@@ -337,11 +337,11 @@ impl<H: Host + 'static> Dispatcher<H> {
             jitter: 0,
             fact: fleet_machine::deployment::Fact::Rejected {
                 generation,
-                failure: fleet_machine::deployment::Failure {
-                    kind: "name-reserved".to_owned(),
-                    detail: problem.to_owned(),
-                    retry: fleet_machine::deployment::Retry::Never,
-                },
+                failure: fleet_machine::deployment::Failure::new(
+                    "name-reserved",
+                    problem,
+                    fleet_machine::deployment::Retry::Never,
+                ),
             },
         };
         if let Ok((state, _)) = fleet_machine::deployment::step(&State::default(), event)

@@ -6,13 +6,14 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{IMAGE, NEXT_IMAGE, copy_folder, desired, file, scene, unit, until, web};
 use fleet_host::ImageErrorKind;
 use fleet_host::Shelf;
 use fleet_host::fakes::Behaviour;
 use fleet_protocol::bucket;
+use fleet_protocol::cause::Exit;
 use fleet_protocol::{DeviceInfo, Heartbeat, Phase, wire};
 
 #[tokio::test]
@@ -340,15 +341,19 @@ async fn a_container_that_ends_at_once_fails_with_its_last_words() {
         scene.world.behaves(&web(), Behaviour::Exits { status: 3, lines });
         scene.start();
         scene.ask_for(desired(1, IMAGE)).await;
-        let state = scene.until_failed("container-failed").await;
-        let detail = state.cause.unwrap().detail;
-        assert!(
-            detail.contains("status 3") && detail.contains("cannot find its database"),
-            "{detail}"
-        );
+        let state = scene.until_failed("exited-early").await;
+        let cause = state.cause.unwrap();
+        assert!(cause.detail.contains("status 3"), "{}", cause.detail);
+        assert_eq!(cause.exit, Some(Exit::Status(3)));
+        assert_eq!(cause.log, ["cannot find its database"]);
         assert!(state.next_try_at.is_some() && state.failed_tries > 0);
         scene.world.behaves(&web(), Behaviour::Runs);
+        let up = scene.world.clone();
+        until("up", async || up.running_image(&unit()).is_some()).await;
+        // To come up is no proof any more: it has to stay up.
+        let began = Instant::now();
         scene.until_running(1).await;
+        assert!(began.elapsed() > Duration::from_secs(8), "{:?}", began.elapsed());
     })
     .await;
 }

@@ -72,7 +72,7 @@ async fn with_the_policy_always_an_end_is_a_failure_however_well() {
         does_its_work(&scene);
         scene.start();
         scene.ask_for(desired(1, IMAGE)).await;
-        scene.until_failed("container-failed").await;
+        scene.until_failed("exited-early").await;
     })
     .await;
 }

@@ -116,12 +116,8 @@ async fn killed_while_it_waits_for_the_next_try_it_tries_again() {
     for stage in ["PullFailed", "Down"] {
         for point in both(stage) {
             scene(async |mut scene| {
-                use fleet_host::fakes::Behaviour;
-                let lines = Vec::new();
                 match stage {
-                    "Down" => scene
-                        .world
-                        .behaves(&common::web(), Behaviour::Exits { status: 1, lines }),
+                    "Down" => scene.world.behaves(&web(), Behaviour::Skipped),
                     _ => scene.world.registry_down(true),
                 }
                 kill_at(&mut scene, &point, async |scene| {
@@ -129,7 +125,7 @@ async fn killed_while_it_waits_for_the_next_try_it_tries_again() {
                 })
                 .await;
                 scene.world.registry_down(false);
-                scene.world.behaves(&common::web(), Behaviour::Runs);
+                scene.world.behaves(&web(), Behaviour::Runs);
                 scene.until_running(1).await;
             })
             .await;

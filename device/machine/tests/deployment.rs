@@ -6,16 +6,10 @@
 
 mod common;
 
-use common::{after, event, failure, one_of_each_stage, run, target};
+use common::{after, ended, event, failure, init_runs, one_of_each_stage, pulled, run, started, target};
 use fleet_machine::deployment::{
     Effect, Fact, Goal, Observation, Retry, Stage, Start, State, Timer, Unit, step,
 };
-
-fn pulled() -> Fact {
-    Fact::Pulled {
-        digest: "sha256:aa".to_owned(),
-    }
-}
 
 fn installed(changed: bool, active: Option<&str>) -> Fact {
     Fact::Installed {
@@ -30,7 +24,7 @@ fn running() -> State {
         Fact::PullBegan,
         pulled(),
         installed(true, None),
-        Fact::Started(run("i1", 5)),
+        started("i1", 5),
     ])
 }
 
@@ -42,7 +36,7 @@ fn take(state: &State, fact: Fact) -> (State, Vec<Effect>) {
 #[test]
 fn every_stage_takes_every_fact_or_says_that_it_is_illegal() {
     let names: Vec<&str> = common::alphabet().iter().map(Fact::name).collect();
-    assert_eq!(names.len(), 30);
+    assert_eq!(names.len(), 34);
     let table: Vec<(Stage, String)> = one_of_each_stage()
         .into_iter()
         .map(|(stage, state)| {
@@ -57,21 +51,22 @@ fn every_stage_takes_every_fact_or_says_that_it_is_illegal() {
         })
         .collect();
     // desired×4 rejected gone | began progress pulled pull-failed×2 | installed×3 install-failed |
-    // started finished start-failed×2 | active activating stopped×2 finished drifted | retry×2 removed remove-failed resumed
+    // init-runs stop-ignored started finished start-failed×2 | active×2 activating stopped×3 finished drifted | retry×2 removed remove-failed resumed
     let expected = [
-        (Stage::Absent, "......xxxxxxxxxxxxxxxxxxx..xx."),
-        (Stage::Queued, ".......x...xxxxxxxxxxxxxx..xx."),
-        (Stage::Pulling, "...........xxxxxxxxxxxxxx..xx."),
-        (Stage::PullFailed, "......xxxxxxxxxxxxxxxxxxx..xx."),
-        (Stage::Rejected, "......xxxxxxxxxxxxxxxxxxx..xx."),
-        (Stage::Replacing, "......xxxxx....xxxx........xx."),
-        (Stage::Installing, "......xxxxx....xxxx........xx."),
-        (Stage::InstallFailed, "......xxxxxxxxxxxxx........xx."),
-        (Stage::Starting, "......xxxxxxxxx............xx."),
-        (Stage::Running, "......xxxxxxxxxxxxx........xx."),
-        (Stage::Finished, "......xxxxxxxxxxxxx........xx."),
-        (Stage::Down, "......xxxxxxxxxxxxx........xx."),
-        (Stage::Removing, "......xxxxxxxxxxxxx..........."),
+        (Stage::Absent, "......xxxxxxxxxxxxxxxxxxxxxxx..xx."),
+        (Stage::Queued, ".......x...xxxxxxxxxxxxxxxxxx..xx."),
+        (Stage::Pulling, "...........xxxxxxxxxxxxxxxxxx..xx."),
+        (Stage::PullFailed, "......xxxxxxxxxxxxxxxxxxxxxxx..xx."),
+        (Stage::Rejected, "......xxxxxxxxxxxxxxxxxxxxxxx..xx."),
+        (Stage::Replacing, "......xxxxx....xxxxxx..........xx."),
+        (Stage::Installing, "......xxxxx....xxxxxx..........xx."),
+        (Stage::InstallFailed, "......xxxxxxxxxxxxxxx..........xx."),
+        (Stage::StopIgnored, "......xxxxxxxxxxxxxxx..........xx."),
+        (Stage::Starting, "......xxxxxxxxx.x..............xx."),
+        (Stage::Running, "......xxxxxxxxxxxxxxx..........xx."),
+        (Stage::Finished, "......xxxxxxxxxxxxxxx..........xx."),
+        (Stage::Down, "......xxxxxxxxxxxxxxx..........xx."),
+        (Stage::Removing, "......xxxxxxxxxxxxxxx............."),
     ];
     for ((stage, row), (_, wanted)) in table.iter().zip(expected) {
         assert_eq!(row, wanted, "{stage}");
@@ -236,22 +231,232 @@ fn asked_for_again_during_its_removal_it_comes_back_after_it() {
     assert_eq!(state.stage(), Stage::Queued);
 }
 
+fn ends(early: bool) -> Fact {
+    Fact::Observed(Observation::Stopped(ended("container-exited", early)))
+}
+
+fn active(id: &str, at: i64) -> Fact {
+    Fact::Observed(Observation::Active(run(id, at)))
+}
+
+fn waits(effects: &[Effect]) -> u128 {
+    match effects {
+        [Effect::RetryAfter(Timer::Unit, wait)] => wait.as_millis(),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_container_that_crashes_again_and_again_is_down_until_it_settles() {
-    let stopped = || Fact::Observed(Observation::Stopped(failure("container-exited", Retry::Soon)));
-    let active = |id, at| Fact::Observed(Observation::Active(run(id, at)));
-    let (state, _) = take(&running(), stopped());
+    let (state, _) = take(&running(), ends(false));
     // The first time systemd brings it back, that is good enough.
     let (state, _) = take(&state, active("i2", 60_000));
     assert_eq!(state.stage(), Stage::Running);
-    let (state, _) = take(&state, stopped());
-    let (state, effects) = take(&state, active("i3", 60_000));
-    assert_eq!((state.stage(), effects), (Stage::Down, vec![]));
-    let (state, effects) = take(&state, Fact::RetryDue(Timer::Unit));
-    assert_eq!(state.stage(), Stage::Down);
-    assert!(matches!(effects.as_slice(), [Effect::RetryAfter(Timer::Unit, _)]));
-    let (state, effects) = step(&state, event(70_000, Fact::RetryDue(Timer::Unit))).unwrap();
+    let (state, _) = take(&state, ends(false));
+    let (down, effects) = take(&state, active("i3", 60_000));
+    assert_eq!((down.stage(), waits(&effects)), (Stage::Down, 10_000));
+    // Seen once more it is the same run.
+    assert_eq!(take(&down, active("i3", 60_000)).1, vec![]);
+    // Nor is it started once more because somebody asks again.
+    assert_eq!(take(&down, Fact::Desired(target(2, "a", false))).1, vec![]);
+    let (state, effects) = take(&down, Fact::RetryDue(Timer::Unit));
     assert_eq!((state.stage(), effects), (Stage::Running, vec![]));
+}
+
+#[test]
+fn restarts_by_systemd_are_not_written_down_one_by_one_and_the_next_try_stays_where_it_was() {
+    let (state, _) = take(&running(), ends(true));
+    let text = |state: &State| serde_json::to_string(state).unwrap();
+    let (back, _) = take(&state, active("i3", 60_000));
+    let (again, effects) = step(&back, event(60_200, ends(true))).unwrap();
+    assert_eq!((text(&back), text(&again)), (text(&state), text(&state)));
+    let left = state.next_try().unwrap() - 60_200;
+    assert_eq!(i64::try_from(waits(&effects)).unwrap(), left);
+}
+
+#[test]
+fn after_an_early_exit_coming_up_is_no_proof_and_staying_up_is() {
+    let (state, _) = take(&running(), ends(true));
+    assert_eq!((state.stage(), state.failed_tries()), (Stage::Down, 1));
+    // Brought back by systemd, or started by the agent: it has to stay up.
+    let (by_systemd, effects) = take(&state, active("i2", 60_000));
+    assert_eq!((by_systemd.stage(), waits(&effects)), (Stage::Down, 10_000));
+    let (state, _) = take(&state, Fact::RetryDue(Timer::Unit));
+    let (state, _) = take(&state, installed(false, None));
+    let (state, effects) = take(&state, started("i3", 60_000));
+    assert_eq!((state.stage(), waits(&effects)), (Stage::Down, 10_000));
+    assert_eq!(state.failure().unwrap().kind, "container-exited");
+    let (up, _) = take(&state, Fact::RetryDue(Timer::Unit));
+    assert_eq!((up.stage(), up.unproven.as_ref()), (Stage::Running, None));
+    // One that ends meanwhile is the end of a try: the next one comes later.
+    let (state, effects) = take(&state, ends(true));
+    assert_eq!((state.stage(), state.failed_tries()), (Stage::Down, 2));
+    assert_eq!(waits(&effects), 1_000);
+    // Another version starts with a clean sheet.
+    let (state, _) = take(&state, Fact::Desired(target(2, "b", true)));
+    let (state, _) = take(&state, installed(true, None));
+    assert_eq!(take(&state, started("i9", 60_000)).0.stage(), Stage::Running);
+}
+
+#[test]
+fn what_ended_during_its_start_has_to_stay_up_and_what_an_init_container_kept_down_has_not() {
+    let (starting, _) = take(
+        &after([Fact::Desired(target(1, "a", true))]),
+        installed(true, None),
+    );
+    let fails = |failure| Fact::StartFailed {
+        failure,
+        image_missing: false,
+    };
+    let (state, _) = take(&starting, fails(ended("exited-early", true)));
+    assert_eq!(take(&state, active("i2", 60_000)).0.stage(), Stage::Down);
+    let mut of_init = ended("init-failed", false);
+    of_init.end.as_mut().unwrap().init = Some("migrate".to_owned());
+    let (state, _) = take(&starting, fails(of_init.clone()));
+    assert_eq!(state.failure(), Some(&of_init));
+    assert_eq!(take(&state, active("i2", 60_000)).0.stage(), Stage::Running);
+}
+
+/// Version 2 is to replace version 1, which does not end when asked and must not be killed.
+fn ignored() -> State {
+    let (state, _) = take(&running(), Fact::Desired(target(2, "b", true)));
+    let (state, _) = take(&state, installed(true, Some("i1")));
+    let failure = failure("stop-signal-ignored", Retry::Seldom);
+    take(&state, Fact::StopIgnored(failure)).0
+}
+
+#[test]
+fn what_ignores_the_signal_and_must_not_be_killed_goes_on_and_is_asked_again_seldom() {
+    let state = ignored();
+    assert_eq!(state.stage(), Stage::StopIgnored);
+    assert_eq!(state.failure().unwrap().kind, "stop-signal-ignored");
+    assert_eq!(
+        (state.generation, state.running.as_ref().unwrap().of.generation),
+        (2, 1)
+    );
+    assert_eq!(state.next_try(), Some(60_000 + 150_000));
+    // To see it run on is no news.
+    let (same, effects) = take(&state, active("i1", 5));
+    assert_eq!((&same, effects), (&state, vec![]));
+    let (state, effects) = take(&state, Fact::RetryDue(Timer::Unit));
+    assert!(matches!(effects.as_slice(), [Effect::Install(of)] if of.spec == "b"));
+    assert_eq!(state.stage(), Stage::Replacing);
+    let (state, effects) = take(&state, installed(false, Some("i1")));
+    assert!(matches!(effects.as_slice(), [Effect::Start(Start { replaces: Some(old), .. })] if old == "i1"));
+    assert_eq!(state.running.unwrap().of.generation, 1);
+}
+
+#[test]
+fn what_ends_by_itself_after_all_makes_room_for_the_new_version() {
+    let stopped = Fact::Observed(Observation::Stopped(failure("stopped", Retry::Soon)));
+    for fact in [
+        active("i2", 60_000),
+        Fact::Observed(Observation::Activating),
+        Fact::Observed(Observation::Finished),
+        stopped,
+    ] {
+        let (state, effects) = take(&ignored(), fact);
+        assert_eq!((state.stage(), &state.running), (Stage::Starting, &None));
+        assert!(
+            matches!(effects.as_slice(), [Effect::Start(Start { replaces: Some(old), .. })] if old == "i1")
+        );
+        let (state, _) = take(&state, started("i2", 60_000));
+        assert_eq!(state.running.as_ref().unwrap().of.spec, "b");
+        assert_eq!(state.cutover.unwrap().from, 1);
+    }
+}
+
+#[test]
+fn from_a_container_that_will_not_end_a_new_specification_rolls_forward_and_its_own_restarts_nothing() {
+    let (state, effects) = take(&ignored(), Fact::Desired(target(3, "c", true)));
+    assert!(matches!(effects.as_slice(), [Effect::Install(of)] if of.spec == "c"));
+    assert_eq!((state.stage(), state.failed_tries()), (Stage::Replacing, 0));
+    assert_eq!(state.running.as_ref().unwrap().of.generation, 1);
+    // Back to the one that runs: it was never stopped.
+    let (state, _) = take(&ignored(), Fact::Desired(target(3, "a", true)));
+    let (state, effects) = take(&state, installed(true, Some("i1")));
+    assert_eq!((state.stage(), effects), (Stage::Running, vec![]));
+    assert_eq!(state.running.unwrap().of.generation, 3);
+    // Asked for once more, it is tried at once.
+    let (_, effects) = take(&ignored(), Fact::Desired(target(3, "b", false)));
+    assert!(matches!(effects.as_slice(), [Effect::Install(_)]));
+}
+
+#[test]
+fn a_removal_remembers_what_it_stops_and_says_why_it_goes_on() {
+    let (state, _) = take(&ignored(), Fact::Gone);
+    let was = |state: &State| match &state.unit {
+        Unit::Removing { was, .. } => was.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        was(&state).as_deref(),
+        Some("a"),
+        "it is the old version that runs"
+    );
+    let ignored = Fact::RemoveFailed(failure("stop-signal-ignored", Retry::Seldom));
+    let (state, _) = take(&state, ignored);
+    assert_eq!(state.stage(), Stage::Removing);
+    assert_eq!(state.failure().unwrap().kind, "stop-signal-ignored");
+    let (state, effects) = take(&state, Fact::Resumed);
+    assert_eq!(
+        (was(&state).as_deref(), effects),
+        (Some("a"), vec![Effect::Remove])
+    );
+}
+
+#[test]
+fn the_figures_of_a_cut_over_are_kept_for_a_change_of_version_and_for_nothing_else() {
+    assert_eq!(running().cutover, None, "nothing was replaced");
+    let (state, _) = take(&running(), Fact::Desired(target(2, "b", true)));
+    let (state, _) = take(&state, installed(true, Some("i1")));
+    let (state, _) = take(&state, Fact::Observed(Observation::Activating));
+    let (state, _) = take(&state, started("i2", 60_000));
+    let cutover = state.cutover.unwrap();
+    assert_eq!((cutover.from, cutover.gap.stop, cutover.gap.down), (1, 300, 700));
+    // A restart of the same version is none, and leaves what is known.
+    let (after, _) = take(&state, Fact::Observed(Observation::Activating));
+    let (after, _) = take(&after, started("i3", 60_000));
+    assert_eq!(after.cutover, state.cutover);
+    let (state, _) = take(&state, Fact::Desired(target(3, "c", true)));
+    assert_eq!(state.cutover, None);
+}
+
+#[test]
+fn the_init_container_that_runs_is_told_while_it_starts_and_is_not_written_down() {
+    let (starting, _) = take(
+        &after([Fact::Desired(target(1, "a", true))]),
+        installed(true, None),
+    );
+    let (state, effects) = take(&starting, init_runs());
+    assert_eq!(
+        (state.init().unwrap().name.as_str(), effects),
+        ("migrate", vec![])
+    );
+    let text = |state: &State| serde_json::to_string(state).unwrap();
+    assert_eq!(text(&state), text(&starting));
+    assert_eq!(take(&state, started("i1", 5)).0.init(), None);
+}
+
+/// Written by version 0.3.0, before init containers, lifecycles and the ends of runs were recorded. Never edited.
+#[test]
+fn a_record_of_an_older_agent_is_read() {
+    let text = include_str!("fixtures/states-0.3.0.json");
+    let states: Vec<State> = serde_json::from_str(text).unwrap();
+    let stages: Vec<Stage> = states.iter().map(State::stage).collect();
+    assert_eq!(
+        stages,
+        [
+            Stage::Running,
+            Stage::Queued,
+            Stage::Replacing,
+            Stage::Down,
+            Stage::Removing
+        ]
+    );
+    for state in states {
+        assert!(step(&state, event(1, Fact::Resumed)).is_ok());
+    }
 }
 
 #[test]
@@ -330,8 +535,12 @@ fn each_stage_resumes_with_the_effect_that_moves_it_on() {
             Stage::Replacing | Stage::Installing => matches!(effects.as_slice(), [Effect::Install(_)]),
             Stage::Starting => matches!(effects.as_slice(), [Effect::Start(_)]),
             Stage::Running | Stage::Finished => matches!(effects.as_slice(), [Effect::Verify(_)]),
-            Stage::InstallFailed | Stage::Down => {
-                matches!(effects.as_slice(), [Effect::RetryAfter(Timer::Unit, _)])
+            Stage::InstallFailed => matches!(effects.as_slice(), [Effect::RetryAfter(Timer::Unit, _)]),
+            Stage::StopIgnored | Stage::Down => {
+                matches!(
+                    effects.as_slice(),
+                    [Effect::Verify(_), Effect::RetryAfter(Timer::Unit, _)]
+                )
             }
             Stage::Removing => matches!(effects.as_slice(), [Effect::Remove]),
         };

@@ -9,7 +9,10 @@ mod common;
 use std::collections::{BTreeSet, VecDeque};
 
 use common::{alphabet, event};
-use fleet_machine::deployment::{Stage, State, step};
+use fleet_machine::deployment::{Fact, Failure, Goal, Stage, State, Unit, step};
+
+/// Long after everything that began at 0, in milliseconds.
+const LATER: i64 = 1_000_000;
 
 type Edge = (String, String, String);
 
@@ -21,23 +24,67 @@ fn edges_of_step() -> BTreeSet<Edge> {
     while let Some(state) = queue.pop_front() {
         for fact in alphabet() {
             let name = fact.name();
-            let Ok((mut after, _)) = step(&state, event(0, fact)) else {
+            // Timers fire after everything has settled.
+            let at = if matches!(fact, Fact::RetryDue(_)) {
+                LATER
+            } else {
+                0
+            };
+            let Ok((mut after, _)) = step(&state, event(at, fact)) else {
                 continue;
             };
             let (from, to) = (state.stage(), after.stage());
             if from != to {
                 edges.insert((from.to_string(), name.to_owned(), to.to_string()));
             }
-            // History and counters do not decide the way: without them the states are finite.
-            after.marks.clear();
-            after.pull_tries = after.pull_tries.min(2);
-            after.unit_tries = after.unit_tries.min(2);
+            forget_what_decides_nothing(&mut after);
             if seen.insert(format!("{after:?}")) {
                 queue.push_back(after);
             }
         }
     }
     edges
+}
+
+/// History, counters, times and words do not decide the way: without them the states are finite, and few.
+fn forget_what_decides_nothing(state: &mut State) {
+    state.marks.clear();
+    (state.since, state.cutover) = (0, None);
+    state.pull_tries = 0;
+    state.unit_tries = state.unit_tries.min(1);
+    let plain = |failure: &mut Failure| *failure = common::failure("any", failure.retry);
+    state.unproven.iter_mut().chain(&mut state.drift).for_each(plain);
+    if let Goal::FetchFailed {
+        failure, next_try, ..
+    } = &mut state.goal
+    {
+        plain(failure);
+        *next_try = next_try.map(|_| 0);
+    }
+    match &mut state.unit {
+        Unit::Starting { from, init, .. } => (*from, *init) = (None, None),
+        Unit::Removing {
+            failure,
+            next_try,
+            was,
+        } => {
+            failure.iter_mut().for_each(plain);
+            (*next_try, *was) = (next_try.map(|_| 0), None);
+        }
+        Unit::StopIgnored {
+            failure, next_try, ..
+        }
+        | Unit::InstallFailed {
+            failure, next_try, ..
+        }
+        | Unit::Down {
+            failure, next_try, ..
+        } => {
+            plain(failure);
+            *next_try = next_try.map(|_| 0);
+        }
+        Unit::None | Unit::Installing { .. } | Unit::Up { .. } | Unit::Finished { .. } => {}
+    }
 }
 
 /// Lines such as `Pulling --> PullFailed: pull-failed, pulled`; `[*]` is `Absent`.

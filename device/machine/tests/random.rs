@@ -6,24 +6,19 @@
 
 mod common;
 
-use common::{alphabet, event, run};
+use common::{alphabet, event, pulled, run, started};
 use fleet_machine::deployment::{Effect, Fact, Goal, MAX_MARKS, Stage, State, Unit, step};
 use proptest::prelude::*;
 
 /// What good luck makes of an effect.
 fn good_outcome(effect: &Effect) -> Vec<Fact> {
     match effect {
-        Effect::Pull(_) => vec![
-            Fact::PullBegan,
-            Fact::Pulled {
-                digest: "sha256:aa".to_owned(),
-            },
-        ],
+        Effect::Pull(_) => vec![Fact::PullBegan, pulled()],
         Effect::Install(_) => vec![Fact::Installed {
             changed: true,
             active: None,
         }],
-        Effect::Start(_) => vec![Fact::Started(run("good", 0))],
+        Effect::Start(_) => vec![started("good", 0)],
         Effect::RetryAfter(timer, _) => vec![Fact::RetryDue(*timer)],
         Effect::Remove => vec![Fact::Removed],
         Effect::Verify(_) => vec![Fact::Observed(fleet_machine::deployment::Observation::Active(
@@ -59,7 +54,9 @@ fn resume_with_good_luck(state: &State) -> State {
 fn at_rest(state: &State) -> bool {
     match state.stage() {
         Stage::Absent | Stage::Running | Stage::Finished | Stage::Rejected => true,
-        Stage::Down | Stage::InstallFailed | Stage::PullFailed => state.next_try().is_none(),
+        Stage::Down | Stage::StopIgnored | Stage::InstallFailed | Stage::PullFailed => {
+            state.next_try().is_none()
+        }
         Stage::Queued
         | Stage::Pulling
         | Stage::Replacing
@@ -78,7 +75,12 @@ fn check(state: &State) -> Result<(), TestCaseError> {
     prop_assert!(!up || state.running.is_some());
     let replacing = matches!(
         state.stage(),
-        Stage::Replacing | Stage::Queued | Stage::Pulling | Stage::PullFailed | Stage::Rejected
+        Stage::Replacing
+            | Stage::StopIgnored
+            | Stage::Queued
+            | Stage::Pulling
+            | Stage::PullFailed
+            | Stage::Rejected
     );
     prop_assert!(!starting || state.running.is_none() || replacing);
     let gone = matches!(state.goal, Goal::Nothing);

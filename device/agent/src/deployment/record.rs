@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_host::quadlet;
-use fleet_machine::deployment::{Failure, Goal, Retry, State};
+use fleet_machine::deployment::{Failure, Goal, Retry, State, Unit};
 use fleet_protocol::wire::{self, DecodeError};
 use fleet_protocol::{DeploymentName, DesiredState, PodmanV0Score, Score};
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ pub(crate) struct Record {
     pub(crate) seen: Seen,
     /// What it was.
     pub(crate) latest: Latest,
-    /// Scores by hash: the latest one, and the one that is installed.
+    /// Scores by hash: the latest one, the one that is installed, and the one that runs.
     pub(crate) scores: BTreeMap<String, PodmanV0Score>,
     /// Volumes that any score so far wanted to outlive the deployment.
     #[serde(default)]
@@ -121,6 +121,11 @@ impl Record {
             wanted.insert(spec);
         }
         wanted.extend(state.unit.installed().map(|of| of.spec.as_str()));
+        // How they may be stopped is in their scores.
+        wanted.extend(state.running.as_ref().map(|running| running.of.spec.as_str()));
+        if let Unit::Removing { was: Some(spec), .. } = &state.unit {
+            wanted.insert(spec);
+        }
         if let Goal::Fetching { target, .. }
         | Goal::FetchFailed { target, .. }
         | Goal::AfterRemoval { target } = &state.goal
@@ -180,11 +185,7 @@ pub(crate) fn judge(name: &DeploymentName, bytes: &[u8]) -> Value {
 }
 
 fn rejected(generation: Option<u64>, kind: &str, detail: String) -> Value {
-    let failure = Failure {
-        kind: kind.to_owned(),
-        detail,
-        retry: Retry::Never,
-    };
+    let failure = Failure::new(kind, detail, Retry::Never);
     Value::Rejected { generation, failure }
 }
 

@@ -1,8 +1,13 @@
 //! The one place where the machine's state becomes the wire's.
 
 use chrono::{DateTime, Utc};
-use fleet_machine::deployment::{At, Failure, Mark, Progress, Running as Run, Stage, State};
-use fleet_protocol::state::{PhaseMark, PullProgress, Running};
+use fleet_machine::deployment::{
+    At, Cutover, Exit as Ended, Failure, InitStep, Mark, Progress, Restarts, Running as Run, Stage, State,
+};
+use fleet_protocol::cause::Exit;
+use fleet_protocol::state::{
+    CrashLoop, Cutover as CutoverTold, InitProgress, PhaseMark, PullProgress, Running,
+};
 use fleet_protocol::{Cause, DeploymentState, PROTOCOL_VERSION, Phase};
 
 /// The wire's word for a stage; `None` for what is absent.
@@ -16,7 +21,9 @@ pub fn phase(stage: Stage) -> Option<Phase> {
         Stage::Installing | Stage::Starting => Some(Phase::Starting),
         Stage::Running => Some(Phase::Running),
         Stage::Finished => Some(Phase::Finished),
-        Stage::PullFailed | Stage::Rejected | Stage::InstallFailed | Stage::Down => Some(Phase::Failed),
+        Stage::PullFailed | Stage::Rejected | Stage::InstallFailed | Stage::StopIgnored | Stage::Down => {
+            Some(Phase::Failed)
+        }
         Stage::Removing => Some(Phase::Removing),
     }
 }
@@ -33,9 +40,9 @@ pub fn report(state: &State) -> Option<DeploymentState> {
         cause: state.failure().map(cause),
         progress: state.progress().map(progress),
         running: state.running.as_ref().map(running),
-        init: None,
-        cutover: None,
-        crash_loop: None,
+        init: state.init().map(init),
+        cutover: state.cutover.as_ref().map(cutover),
+        crash_loop: state.restarts().map(crash_loop),
         next_try_at: state.next_try().map(time),
         failed_tries: state.failed_tries(),
         marks: marks(&state.marks),
@@ -49,7 +56,46 @@ pub fn time(at: At) -> DateTime<Utc> {
 }
 
 fn cause(failure: &Failure) -> Cause {
-    Cause::new(&failure.kind, failure.detail.clone())
+    let cause = Cause::new(&failure.kind, failure.detail.clone());
+    let Some(end) = &failure.end else {
+        return cause;
+    };
+    let cause = Cause {
+        exit: end.exit.map(exit),
+        init: end.init.clone(),
+        ..cause
+    };
+    cause.with_log(&end.log)
+}
+
+fn exit(exit: Ended) -> Exit {
+    match exit {
+        Ended::Status(status) => Exit::Status(status),
+        Ended::Signal(signal) => Exit::Signal(signal),
+    }
+}
+
+fn init(step: &InitStep) -> InitProgress {
+    InitProgress {
+        name: step.name.clone(),
+        step: step.step,
+        of: step.of,
+    }
+}
+
+fn cutover(cutover: &Cutover) -> CutoverTold {
+    CutoverTold {
+        from_generation: cutover.from,
+        stop_millis: cutover.gap.stop,
+        down_millis: cutover.gap.down,
+    }
+}
+
+fn crash_loop(restarts: Restarts) -> CrashLoop {
+    CrashLoop {
+        restarts: restarts.count,
+        next_restart_at: restarts.next_at.map(time),
+    }
 }
 
 fn progress(progress: Progress) -> PullProgress {

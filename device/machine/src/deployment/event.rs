@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::At;
-use super::state::{Failure, Installed, Progress, Run, Target};
+use super::state::{Digests, Failure, Gap, InitStep, Installed, Progress, Run, Target};
 
 /// A fact, with what the machine may not get by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub enum Fact {
     Pulled {
         /// What the image resolved to.
         digest: String,
+        /// What the images of its init containers resolved to.
+        others: Digests,
     },
     /// [`Effect::Pull`] failed.
     PullFailed(Failure),
@@ -50,8 +52,17 @@ pub enum Fact {
     },
     /// [`Effect::Install`] failed.
     InstallFailed(Failure),
+    /// [`Effect::Start`] came to an init container.
+    InitRuns(InitStep),
+    /// [`Effect::Start`] did not come to the start: what it was to replace goes on, and must not be killed.
+    StopIgnored(Failure),
     /// [`Effect::Start`] ended well: the start job succeeded.
-    Started(Run),
+    Started {
+        /// The run that came of it.
+        run: Run,
+        /// How long nothing was up, where that is known.
+        gap: Option<Gap>,
+    },
     /// [`Effect::Start`] ended, and so did the container, well: its restart policy asks for no other run.
     Finished,
     /// [`Effect::Start`] failed.
@@ -89,7 +100,9 @@ impl Fact {
             Self::PullFailed(_) => "pull-failed",
             Self::Installed { .. } => "installed",
             Self::InstallFailed(_) => "install-failed",
-            Self::Started(_) => "started",
+            Self::InitRuns(_) => "init-runs",
+            Self::StopIgnored(_) => "stop-ignored",
+            Self::Started { .. } => "started",
             Self::Finished => "finished",
             Self::StartFailed { .. } => "start-failed",
             Self::Observed(Observation::Active(_)) => "observed-active",
@@ -131,11 +144,11 @@ pub enum Effect {
     /// Write the unit's files, load them, and say which run is active afterwards.
     Install(Installed),
     /// Start the unit, or restart it while the run to be replaced is active, and wait until the start
-    /// job ended.
+    /// job ended. What must not be killed is asked to end first.
     Start(Start),
     /// Compare the unit and its files with what is installed.
     Verify(Installed),
-    /// Stop the unit and remove it with its files, containers and volumes.
+    /// Stop the unit and remove it with its files, containers and volumes. What must not be killed is asked to end first.
     Remove,
     /// Come back with [`Fact::RetryDue`] after this time.
     RetryAfter(Timer, Duration),

@@ -1,7 +1,7 @@
 //! Facts about what is asked for.
 
 use super::event::{Effect, Timer};
-use super::state::{Failure, Goal, Keep, Progress, State, Target, Unit};
+use super::state::{Digests, Failure, Goal, Keep, Progress, State, Target, Unit};
 use super::turn::Turn;
 
 impl Turn {
@@ -60,7 +60,10 @@ impl Turn {
             self.ask(Effect::CancelPull);
         }
         self.state.goal = Goal::Met;
-        if matches!(self.state.unit, Unit::InstallFailed { .. } | Unit::Down { .. }) {
+        if matches!(
+            self.state.unit,
+            Unit::InstallFailed { .. } | Unit::StopIgnored { .. } | Unit::Down { .. }
+        ) {
             self.state.unit_tries = 0;
             self.try_unit_again();
         }
@@ -72,8 +75,8 @@ impl Turn {
         match target.at_hand.clone() {
             Some(digest) => {
                 self.cancel_pull();
-                let keep = self.keep_for_new();
-                self.install(target.with(digest, true), keep);
+                let (keep, others) = (self.keep_for_new(&target.spec), target.others.clone());
+                self.install(target.with(digest, others, true), keep);
             }
             None => self.fetch(target),
         }
@@ -115,6 +118,7 @@ impl Turn {
             Unit::Installing { .. }
             | Unit::InstallFailed { .. }
             | Unit::Starting { .. }
+            | Unit::StopIgnored { .. }
             | Unit::Up { .. }
             | Unit::Finished { .. }
             | Unit::Down { .. } => self.remove(),
@@ -151,21 +155,28 @@ impl Turn {
         }
     }
 
-    pub(super) fn pulled(&mut self, digest: String) -> bool {
+    pub(super) fn pulled(&mut self, digest: String, others: Digests) -> bool {
         let Goal::Fetching { target, .. } = &self.state.goal else {
             return false;
         };
-        let of = target.clone().with(digest, false);
+        let of = target.clone().with(digest, others, false);
         self.state.pull_tries = 0;
-        let keep = self.keep_for_new();
+        let keep = self.keep_for_new(&of.spec);
         self.install(of, keep);
         true
     }
 
-    /// Where nothing is on record, whatever runs from these very files was started from them.
-    fn keep_for_new(&self) -> Keep {
-        match self.state.unit {
+    /// Where nothing is on record, whatever runs from these very files was started from them. And what would not end
+    /// for another version need not end for its own.
+    fn keep_for_new(&self, spec: &str) -> Keep {
+        match &self.state.unit {
             Unit::None => Keep::AnyIfUnchanged,
+            Unit::StopIgnored { replaces, .. } => match &self.state.running {
+                Some(old) if old.of.spec == spec && old.run.invocation == *replaces => {
+                    Keep::Invocation(replaces.clone())
+                }
+                Some(_) | None => Keep::None,
+            },
             Unit::Installing { .. }
             | Unit::InstallFailed { .. }
             | Unit::Starting { .. }

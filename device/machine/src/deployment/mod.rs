@@ -16,11 +16,14 @@
 //! - a newer specification replaces a pull of an older one;
 //! - `Running` is entered on a start job's success or on a unit that systemd holds up with the files
 //!   that were installed, never on hope;
+//! - once a run ended right after its start, the next one counts as running only after it stayed up;
+//! - what must not be killed goes on running when it ignores the signal to stop, and the state says so;
 //! - removal ends with nothing, and only then is the state's key deleted.
 
 mod backoff;
 mod event;
 mod goal;
+mod seen;
 mod stage;
 mod state;
 mod turn;
@@ -29,7 +32,8 @@ mod unit;
 pub use event::{Effect, Event, Fact, Observation, Start, Timer};
 pub use stage::Stage;
 pub use state::{
-    Failure, Goal, Installed, Keep, Kept, MAX_MARKS, Mark, Progress, Retry, Run, Running, State, Target, Unit,
+    Back, Cutover, Digests, End, Exit, Failure, Gap, Goal, InitStep, Installed, Keep, Kept, MAX_MARKS, Mark,
+    Progress, Restarts, Retry, Run, Running, State, Target, Unit,
 };
 
 use turn::Turn;
@@ -65,11 +69,13 @@ pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Illegal
         Fact::Gone => turn.gone(),
         Fact::PullBegan => turn.pull_began(),
         Fact::PullProgress(progress) => turn.pull_progress(progress),
-        Fact::Pulled { digest } => turn.pulled(digest),
+        Fact::Pulled { digest, others } => turn.pulled(digest, others),
         Fact::PullFailed(failure) => turn.pull_failed(failure),
         Fact::Installed { changed, active } => turn.installed(changed, active),
         Fact::InstallFailed(failure) => turn.install_failed(failure),
-        Fact::Started(run) => turn.started(run),
+        Fact::InitRuns(step) => turn.init_runs(step),
+        Fact::StopIgnored(failure) => turn.stop_ignored(failure),
+        Fact::Started { run, gap } => turn.started(run, gap),
         Fact::Finished => turn.finished(),
         Fact::StartFailed {
             failure,

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::At;
-use super::state::{Failure, Goal, Progress, State, Unit};
+use super::state::{Failure, Goal, InitStep, Progress, Restarts, State, Unit};
 
 /// Where a deployment is. Finer than the wire's phase, which is derived from it in one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub enum Stage {
     Installing,
     /// Its files could not be written or loaded.
     InstallFailed,
+    /// What it was to replace did not end when it was asked to, and goes on.
+    StopIgnored,
     /// Its start job runs.
     Starting,
     /// It proved itself.
@@ -40,7 +42,7 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order in which a deployment meets them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Absent,
         Self::Queued,
         Self::Pulling,
@@ -49,6 +51,7 @@ impl Stage {
         Self::Replacing,
         Self::Installing,
         Self::InstallFailed,
+        Self::StopIgnored,
         Self::Starting,
         Self::Running,
         Self::Finished,
@@ -68,6 +71,7 @@ impl Stage {
             Self::Replacing => "Replacing",
             Self::Installing => "Installing",
             Self::InstallFailed => "InstallFailed",
+            Self::StopIgnored => "StopIgnored",
             Self::Starting => "Starting",
             Self::Running => "Running",
             Self::Finished => "Finished",
@@ -102,6 +106,7 @@ impl State {
             Unit::Installing { .. } | Unit::Starting { .. } if self.running.is_some() => Stage::Replacing,
             Unit::Installing { .. } => Stage::Installing,
             Unit::InstallFailed { .. } => Stage::InstallFailed,
+            Unit::StopIgnored { .. } => Stage::StopIgnored,
             Unit::Starting { .. } => Stage::Starting,
             Unit::Up { .. } => Stage::Running,
             Unit::Finished { .. } => Stage::Finished,
@@ -116,7 +121,12 @@ impl State {
         match (&self.goal, &self.unit) {
             (Goal::FetchFailed { failure, .. } | Goal::Rejected { failure }, _) => Some(failure),
             (Goal::Fetching { .. }, _) => None,
-            (_, Unit::InstallFailed { failure, .. } | Unit::Down { failure, .. }) => Some(failure),
+            (
+                _,
+                Unit::InstallFailed { failure, .. }
+                | Unit::StopIgnored { failure, .. }
+                | Unit::Down { failure, .. },
+            ) => Some(failure),
             (_, Unit::Removing { failure, .. }) => failure.as_ref(),
             (_, Unit::Installing { .. } | Unit::Starting { .. }) => self.drift.as_ref(),
             (_, Unit::None | Unit::Up { .. } | Unit::Finished { .. }) => None,
@@ -132,6 +142,7 @@ impl State {
             (
                 _,
                 Unit::InstallFailed { next_try, .. }
+                | Unit::StopIgnored { next_try, .. }
                 | Unit::Down { next_try, .. }
                 | Unit::Removing { next_try, .. },
             ) => *next_try,
@@ -165,6 +176,39 @@ impl State {
             | Goal::FetchFailed { .. }
             | Goal::Rejected { .. }
             | Goal::AfterRemoval { .. } => None,
+        }
+    }
+
+    /// Which init container runs.
+    #[must_use]
+    pub fn init(&self) -> Option<&InitStep> {
+        match &self.unit {
+            Unit::Starting { init, .. } if self.stage() == Stage::Starting => init.as_ref(),
+            Unit::None
+            | Unit::Installing { .. }
+            | Unit::InstallFailed { .. }
+            | Unit::Starting { .. }
+            | Unit::StopIgnored { .. }
+            | Unit::Up { .. }
+            | Unit::Finished { .. }
+            | Unit::Down { .. }
+            | Unit::Removing { .. } => None,
+        }
+    }
+
+    /// The automatic restarts of a container that is down.
+    #[must_use]
+    pub fn restarts(&self) -> Option<Restarts> {
+        match &self.unit {
+            Unit::Down { failure, .. } => failure.end.as_ref().and_then(|end| end.restarts),
+            Unit::None
+            | Unit::Installing { .. }
+            | Unit::InstallFailed { .. }
+            | Unit::Starting { .. }
+            | Unit::StopIgnored { .. }
+            | Unit::Up { .. }
+            | Unit::Finished { .. }
+            | Unit::Removing { .. } => None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is remembered of a deployment. All of it but the fields marked "not recorded" goes to disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,13 @@ pub struct State {
     pub pull_tries: u32,
     /// Installs, starts and runs of this unit that failed in a row.
     pub unit_tries: u32,
+    /// Why coming up proves nothing any more, until a run stays up: the last one ended right after its start, or several
+    /// ended in a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unproven: Option<Failure>,
+    /// How the version that runs took the place of another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cutover: Option<Cutover>,
     /// When the present stage was entered.
     pub since: At,
     /// The stages of this generation, the newest last.
@@ -142,6 +149,27 @@ pub enum Unit {
         of: Installed,
         /// Invocation that is being replaced: seeing any other one means that the start was done.
         replaces: Option<String>,
+        /// Generation of the other version that ran until then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<u64>,
+        /// The init container that runs. Not recorded, as progress never is.
+        #[serde(skip)]
+        init: Option<InitStep>,
+    },
+    /// What it was to replace did not end when it was asked to, and must not be killed. Its files are in place: what
+    /// systemd starts next is the new version.
+    StopIgnored {
+        /// What is to be started.
+        of: Installed,
+        /// Invocation that goes on.
+        replaces: String,
+        /// Generation of the other version that goes on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<u64>,
+        /// Why it goes on.
+        failure: Failure,
+        /// When it is asked again.
+        next_try: Option<At>,
     },
     /// It proved itself.
     Up {
@@ -164,7 +192,7 @@ pub enum Unit {
         /// systemd holds it up again, and it may prove itself until `next_try`. Not recorded: a
         /// container that ends each few seconds would wear the disk.
         #[serde(skip)]
-        back: Option<Run>,
+        back: Option<Back>,
     },
     /// Its containers, volumes and files are being removed.
     Removing {
@@ -172,7 +200,48 @@ pub enum Unit {
         failure: Option<Failure>,
         /// When it is tried again.
         next_try: Option<At>,
+        /// Hash of the specification of what is stopped: how it may be stopped depends on it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        was: Option<String>,
     },
+}
+
+/// A run that came up and has to stay up before it counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Back {
+    /// Which run.
+    pub run: Run,
+    /// The agent asked for it. Its end is the end of a try; those of systemd's own restarts are not counted one by one.
+    pub asked: bool,
+}
+
+/// Where a row of init containers is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InitStep {
+    /// Name of the one that runs.
+    pub name: String,
+    /// Its place in the row, from 1.
+    pub step: u32,
+    /// How many there are.
+    pub of: u32,
+}
+
+/// How one version took the place of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cutover {
+    /// Generation that ran before.
+    pub from: u64,
+    /// How long nothing was up.
+    pub gap: Gap,
+}
+
+/// How long a restart took, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// From the order to stop to the end.
+    pub stop: u64,
+    /// From the end to the next run.
+    pub down: u64,
 }
 
 /// Something to run.
@@ -184,9 +253,15 @@ pub struct Target {
     pub spec: String,
     /// The image as it was asked for.
     pub image: String,
-    /// Digest of the image, when it is known to be on the device already.
+    /// Digest of the image, when it and all others are known to be on the device already.
     pub at_hand: Option<String>,
+    /// Then: digests of the images of its init containers, by image.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub others: Digests,
 }
+
+/// Digests by image.
+pub type Digests = BTreeMap<String, String>;
 
 /// Something to run whose image is on the device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,7 +274,10 @@ pub struct Installed {
     pub image: String,
     /// What it resolved to.
     pub digest: String,
-    /// The image was taken to be there from memory and no pull confirmed it.
+    /// What the images of its init containers resolved to, by image.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub others: Digests,
+    /// An image was taken to be there from memory and no pull confirmed it.
     pub optimistic: bool,
 }
 
@@ -256,6 +334,47 @@ pub struct Failure {
     pub detail: String,
     /// Whether time can cure it.
     pub retry: Retry,
+    /// How the run ended that it is about, if it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<Box<End>>,
+}
+
+/// How a run of the main container ended, or of an init container before it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// How its process ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+    /// The init container, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
+    /// Its last lines, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
+    /// It ended so soon after its start that the start had proved nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub early: bool,
+    /// systemd starts it again and again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<Restarts>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exit {
+    /// It exited with this status.
+    Status(i32),
+    /// It was ended by this signal.
+    Signal(i32),
+}
+
+/// Automatic restarts of a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restarts {
+    /// How many, since somebody last asked for a start.
+    pub count: u32,
+    /// When the next one comes.
+    pub next_at: Option<At>,
 }
 
 /// Whether time can cure a failure.
@@ -278,13 +397,34 @@ pub struct Mark {
     pub at: At,
 }
 
+impl Failure {
+    /// One that is not about the end of a run.
+    #[must_use]
+    pub fn new(kind: &str, detail: impl Into<String>, retry: Retry) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            detail: detail.into(),
+            retry,
+            end: None,
+        }
+    }
+
+    /// With how a run ended.
+    #[must_use]
+    pub fn with_end(mut self, end: End) -> Self {
+        self.end = Some(Box::new(end));
+        self
+    }
+}
+
 impl Target {
-    pub(super) fn with(self, digest: String, optimistic: bool) -> Installed {
+    pub(super) fn with(self, digest: String, others: Digests, optimistic: bool) -> Installed {
         Installed {
             generation: self.generation,
             spec: self.spec,
             image: self.image,
             digest,
+            others,
             optimistic,
         }
     }
@@ -297,6 +437,7 @@ impl Installed {
             spec: self.spec.clone(),
             image: self.image.clone(),
             at_hand: None,
+            others: Digests::new(),
         }
     }
 }
@@ -310,6 +451,7 @@ impl Unit {
             Self::Installing { of, .. }
             | Self::InstallFailed { of, .. }
             | Self::Starting { of, .. }
+            | Self::StopIgnored { of, .. }
             | Self::Up { of }
             | Self::Finished { of }
             | Self::Down { of, .. } => Some(of),
@@ -322,6 +464,7 @@ impl Unit {
             Self::Installing { of, .. }
             | Self::InstallFailed { of, .. }
             | Self::Starting { of, .. }
+            | Self::StopIgnored { of, .. }
             | Self::Up { of }
             | Self::Finished { of }
             | Self::Down { of, .. } => Some(of),

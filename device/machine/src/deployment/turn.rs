@@ -50,6 +50,13 @@ impl Turn {
         Some(self.at.saturating_add(millis(wait)))
     }
 
+    /// Arms a timer for after so many milliseconds; says when that is.
+    pub(super) fn come_back(&mut self, timer: Timer, millis: At) -> At {
+        let wait = Duration::from_millis(u64::try_from(millis).unwrap_or_default());
+        self.ask(Effect::RetryAfter(timer, wait));
+        self.at.saturating_add(millis)
+    }
+
     /// Arms a retry that was lost in a restart of the agent: soon, since the world may have changed.
     pub(super) fn retry_again(&mut self, timer: Timer, retry: Retry) -> Option<At> {
         let soon = match retry {

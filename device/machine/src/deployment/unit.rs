@@ -1,57 +1,103 @@
 //! Facts about what was handed over to systemd.
 
 use super::At;
-use super::event::{Effect, Observation, Start, Timer};
-use super::state::{Failure, Goal, Installed, Keep, Run, Running, Unit};
+use super::event::{Effect, Start, Timer};
+use super::state::{Back, Cutover, Failure, Gap, Goal, InitStep, Installed, Keep, Retry, Run, Running, Unit};
 use super::turn::Turn;
 
-/// A run of this length, in milliseconds, wipes out the failures before it.
-const LONG_RUN: At = 600_000;
-/// A unit that systemd brought back counts as up after this time, in milliseconds.
+/// What came up and is not trusted counts as up after this time, in milliseconds.
 const SETTLED: At = 10_000;
+/// So many ends in a row, and coming up is no proof any more.
+const TRUSTED_ENDS: u32 = 1;
 
 impl Turn {
     /// Hands a specification over. What runs goes on running until the files are in place.
     pub(super) fn install(&mut self, of: Installed, keep: Keep) {
         if self.state.unit.installed().is_none_or(|old| old.spec != of.spec) {
             self.state.unit_tries = 0;
+            (self.state.unproven, self.state.cutover) = (None, None);
         }
         self.state.goal = Goal::Met;
         self.ask(Effect::Install(of.clone()));
         self.state.unit = Unit::Installing { of, keep };
     }
 
-    fn start(&mut self, of: Installed, replaces: Option<String>) {
+    pub(super) fn start(&mut self, of: Installed, replaces: Option<String>) {
         // What is being replaced runs until it is seen to be down.
         let replaced = |run: &Run| replaces.as_ref() == Some(&run.invocation);
-        if !self.state.running.as_ref().is_some_and(|old| replaced(&old.run)) {
-            self.state.running = None;
-        }
+        let old = self.state.running.take().filter(|old| replaced(&old.run));
+        let from = old.as_ref().filter(|old| old.of.spec != of.spec);
+        let from = from.map(|old| old.of.generation);
+        self.state.running = old;
+        self.begin_start(of, replaces, from);
+    }
+
+    pub(super) fn begin_start(&mut self, of: Installed, replaces: Option<String>, from: Option<u64>) {
         self.ask(Effect::Start(Start {
             of: of.clone(),
             replaces: replaces.clone(),
         }));
-        self.state.unit = Unit::Starting { of, replaces };
+        self.state.unit = Unit::Starting {
+            of,
+            replaces,
+            from,
+            init: None,
+        };
     }
 
-    fn up(&mut self, mut of: Installed, run: Run) {
+    /// A run of it is up: that is enough, unless such runs are known not to last.
+    fn came_up(&mut self, of: Installed, run: Run) {
+        let Some(failure) = self.state.unproven.clone() else {
+            return self.up(of, run);
+        };
+        self.state.running = None;
+        let next_try = self.settle(run.started_at);
+        self.state.unit = Unit::Down {
+            of,
+            failure,
+            next_try: Some(next_try),
+            back: Some(Back { run, asked: true }),
+        };
+    }
+
+    /// Comes back when a run that began then has stayed up for long enough; says when that is.
+    pub(super) fn settle(&mut self, started_at: At) -> At {
+        // A clock that was set in between says nothing about how long it ran.
+        let left = (SETTLED - self.at.saturating_sub(started_at)).clamp(0, SETTLED);
+        self.come_back(Timer::Unit, left)
+    }
+
+    /// What was back is down again: the next try stays where it was.
+    pub(super) fn wait_on(&mut self) {
+        if let Unit::Down {
+            next_try: Some(next), ..
+        } = self.state.unit
+        {
+            self.come_back(Timer::Unit, next.saturating_sub(self.at).max(0));
+        }
+    }
+
+    pub(super) fn up(&mut self, mut of: Installed, run: Run) {
         of.optimistic = false;
+        self.state.unproven = None;
         self.state.drift = None;
         self.state.running = Some(Running { of: of.clone(), run });
         self.state.unit = Unit::Up { of };
     }
 
-    fn ended_well(&mut self, mut of: Installed) {
+    pub(super) fn ended_well(&mut self, mut of: Installed) {
         of.optimistic = false;
+        (self.state.unproven, self.state.cutover) = (None, None);
         self.state.drift = None;
         self.state.running = None;
         self.state.unit_tries = 0;
         self.state.unit = Unit::Finished { of };
     }
 
-    fn down(&mut self, of: Installed, failure: Failure) {
+    pub(super) fn down(&mut self, of: Installed, failure: Failure) {
         self.state.running = None;
         self.state.unit_tries = self.state.unit_tries.saturating_add(1);
+        self.note_end(&failure);
         let next_try = self.retry(Timer::Unit, &failure, self.state.unit_tries);
         self.state.unit = Unit::Down {
             of,
@@ -61,14 +107,27 @@ impl Turn {
         };
     }
 
+    /// Whether the next run has to stay up before it counts. Not for an init container: what it kept from running was
+    /// never up.
+    fn note_end(&mut self, failure: &Failure) {
+        let end = failure.end.as_ref().filter(|end| end.init.is_none());
+        if end.is_some_and(|end| end.early || self.state.unit_tries > TRUSTED_ENDS) {
+            self.state.unproven = Some(failure.clone());
+        }
+    }
+
     pub(super) fn remove(&mut self) {
+        // What runs is what has to be stopped; it may be older than what is installed.
+        let running = self.state.running.take().map(|running| running.of.spec);
+        let was = running.or_else(|| self.state.unit.installed().map(|of| of.spec.clone()));
         self.state.drift = None;
-        self.state.running = None;
         self.state.unit_tries = 0;
+        (self.state.unproven, self.state.cutover) = (None, None);
         self.ask(Effect::Remove);
         self.state.unit = Unit::Removing {
             failure: None,
             next_try: None,
+            was,
         };
     }
 
@@ -83,7 +142,7 @@ impl Turn {
             Keep::Invocation(known) => *known == run.invocation,
         };
         match active {
-            Some(run) if kept(&run) => self.up(of, run),
+            Some(run) if kept(&run) => self.came_up(of, run),
             Some(run) => self.start(of, Some(run.invocation)),
             None if *keep == Keep::Finished => self.ended_well(of),
             None => self.start(of, None),
@@ -106,12 +165,55 @@ impl Turn {
         true
     }
 
-    pub(super) fn started(&mut self, run: Run) -> bool {
-        let Unit::Starting { of, .. } = &self.state.unit else {
+    pub(super) fn init_runs(&mut self, step: InitStep) -> bool {
+        match &mut self.state.unit {
+            Unit::Starting { init, .. } => {
+                *init = Some(step);
+                true
+            }
+            Unit::None
+            | Unit::Installing { .. }
+            | Unit::InstallFailed { .. }
+            | Unit::StopIgnored { .. }
+            | Unit::Up { .. }
+            | Unit::Finished { .. }
+            | Unit::Down { .. }
+            | Unit::Removing { .. } => false,
+        }
+    }
+
+    pub(super) fn stop_ignored(&mut self, failure: Failure) -> bool {
+        let Unit::Starting {
+            of,
+            replaces: Some(replaces),
+            from,
+            ..
+        } = &self.state.unit
+        else {
+            return false;
+        };
+        let (of, replaces, from) = (of.clone(), replaces.clone(), *from);
+        self.state.unit_tries = self.state.unit_tries.saturating_add(1);
+        let next_try = self.retry(Timer::Unit, &failure, self.state.unit_tries);
+        self.state.unit = Unit::StopIgnored {
+            of,
+            replaces,
+            from,
+            failure,
+            next_try,
+        };
+        true
+    }
+
+    pub(super) fn started(&mut self, run: Run, gap: Option<Gap>) -> bool {
+        let Unit::Starting { of, from, .. } = &self.state.unit else {
             return false;
         };
         let of = of.clone();
-        self.up(of, run);
+        if let (Some(from), Some(gap)) = (*from, gap) {
+            self.state.cutover = Some(Cutover { from, gap });
+        }
+        self.came_up(of, run);
         true
     }
 
@@ -178,208 +280,90 @@ impl Turn {
         true
     }
 
-    pub(super) fn observed(&mut self, observation: Observation) -> bool {
-        match observation {
-            Observation::Active(run) => self.seen_active(run),
-            Observation::Activating => self.seen_activating(),
-            Observation::Finished => self.seen_finished(),
-            Observation::Stopped(failure) => self.seen_stopped(failure),
-        }
-    }
-
-    fn seen_active(&mut self, run: Run) -> bool {
-        match &mut self.state.unit {
-            Unit::None => return false,
-            Unit::Up { .. } => {
-                if let Some(running) = &mut self.state.running {
-                    running.run = run;
-                }
-            }
-            // The old version, restarted by systemd: its files are still the ones that are loaded.
-            Unit::Installing { .. } | Unit::InstallFailed { .. } => {
-                if let Some(running) = &mut self.state.running {
-                    running.run = run;
-                }
-            }
-            // The next boot runs it again.
-            Unit::Finished { of } => {
-                let of = of.clone();
-                self.up(of, run);
-            }
-            Unit::Down { of, back, .. } => {
-                if self.state.unit_tries <= 1 {
-                    let of = of.clone();
-                    self.up(of, run);
-                } else {
-                    *back = Some(run);
-                }
-            }
-            Unit::Starting { .. } | Unit::Removing { .. } => {}
-        }
-        true
-    }
-
-    fn seen_activating(&mut self) -> bool {
-        match &self.state.unit {
-            Unit::None => return false,
-            Unit::Up { of } => {
-                let replaces = self.state.running.as_ref().map(|r| r.run.invocation.clone());
-                let of = of.clone();
-                self.state.running = None;
-                self.start(of, replaces);
-            }
-            Unit::Starting { .. } => self.state.running = None,
-            // A start asked for here would run what is done once more, were it over by then.
-            Unit::Installing { .. }
-            | Unit::InstallFailed { .. }
-            | Unit::Finished { .. }
-            | Unit::Down { .. }
-            | Unit::Removing { .. } => {}
-        }
-        true
-    }
-
-    fn seen_finished(&mut self) -> bool {
-        match &mut self.state.unit {
-            Unit::None => return false,
-            Unit::Up { of } | Unit::Down { of, .. } => {
-                let of = of.clone();
-                self.ended_well(of);
-            }
-            Unit::Installing { .. } | Unit::InstallFailed { .. } | Unit::Starting { .. } => {
-                self.state.running = None;
-            }
-            Unit::Finished { .. } | Unit::Removing { .. } => {}
-        }
-        true
-    }
-
-    fn seen_stopped(&mut self, failure: Failure) -> bool {
-        match &mut self.state.unit {
-            Unit::None => return false,
-            Unit::Up { of } | Unit::Finished { of } => {
-                let of = of.clone();
-                let began = self.state.running.as_ref().map(|r| r.run.started_at);
-                if began.is_some_and(|began| self.at.saturating_sub(began) >= LONG_RUN) {
-                    self.state.unit_tries = 0;
-                }
-                self.down(of, failure);
-            }
-            Unit::Installing { .. } | Unit::InstallFailed { .. } | Unit::Starting { .. } => {
-                self.state.running = None;
-            }
-            Unit::Down { back, .. } => *back = None,
-            Unit::Removing { .. } => {}
-        }
-        true
-    }
-
-    /// Somebody changed a file: write it again. What runs needs no restart, if it is still the run that
-    /// proved itself before.
-    pub(super) fn drifted(&mut self, failure: Failure) -> bool {
-        match &self.state.unit {
-            Unit::None => return false,
-            Unit::Up { of } => {
-                let of = of.clone();
-                let keep = match &self.state.running {
-                    Some(running) => Keep::Invocation(running.run.invocation.clone()),
-                    None => Keep::None,
-                };
-                self.state.drift = Some(failure);
-                self.reinstall(of, keep);
-            }
-            Unit::Finished { of } => {
-                let of = of.clone();
-                self.state.drift = Some(failure);
-                self.reinstall(of, Keep::Finished);
-            }
-            Unit::Starting { of, .. } => {
-                let of = of.clone();
-                self.state.drift = Some(failure);
-                self.reinstall(of, Keep::None);
-            }
-            // Each of these writes all files when it goes on.
-            Unit::Installing { .. }
-            | Unit::InstallFailed { .. }
-            | Unit::Down { .. }
-            | Unit::Removing { .. } => {}
-        }
-        true
-    }
-
     /// Installs what is installed once more, whatever is asked for meanwhile.
-    fn reinstall(&mut self, of: Installed, keep: Keep) {
+    pub(super) fn reinstall(&mut self, of: Installed, keep: Keep) {
         self.ask(Effect::Install(of.clone()));
         self.state.unit = Unit::Installing { of, keep };
     }
 
     /// A timer that fires late, after something else happened, means nothing.
     pub(super) fn unit_retry(&mut self) -> bool {
-        let awaited = match &self.state.unit {
-            Unit::InstallFailed { next_try, .. }
-            | Unit::Down { next_try, .. }
-            | Unit::Removing { next_try, .. } => next_try.is_some(),
+        match &self.state.unit {
+            // It stayed up for as long as the timer ran.
+            Unit::Down {
+                of,
+                back: Some(Back { run, .. }),
+                ..
+            } => {
+                let (of, run) = (of.clone(), run.clone());
+                self.up(of, run);
+            }
+            Unit::InstallFailed {
+                next_try: Some(_), ..
+            }
+            | Unit::StopIgnored {
+                next_try: Some(_), ..
+            }
+            | Unit::Down {
+                next_try: Some(_), ..
+            }
+            | Unit::Removing {
+                next_try: Some(_), ..
+            } => self.try_unit_again(),
             Unit::None
             | Unit::Installing { .. }
+            | Unit::InstallFailed { next_try: None, .. }
             | Unit::Starting { .. }
+            | Unit::StopIgnored { next_try: None, .. }
             | Unit::Up { .. }
-            | Unit::Finished { .. } => false,
-        };
-        if awaited {
-            self.try_unit_again();
+            | Unit::Finished { .. }
+            | Unit::Down { next_try: None, .. }
+            | Unit::Removing { next_try: None, .. } => {}
         }
         true
     }
 
     pub(super) fn try_unit_again(&mut self) {
-        match &self.state.unit {
-            Unit::InstallFailed { of, .. } => {
+        match &mut self.state.unit {
+            Unit::InstallFailed { of, .. } | Unit::StopIgnored { of, .. } => {
                 let of = of.clone();
                 self.reinstall(of, Keep::None);
             }
-            Unit::Down {
-                of, back, failure, ..
-            } => {
-                let (of, back, failure) = (of.clone(), back.clone(), failure.clone());
-                match back {
-                    None => self.reinstall(of, Keep::None),
-                    Some(run) if self.at.saturating_sub(run.started_at) >= SETTLED => self.up(of, run),
-                    Some(run) => self.not_yet_settled(of, failure, run),
-                }
+            Unit::Down { of, back: None, .. } => {
+                let of = of.clone();
+                self.reinstall(of, Keep::None);
             }
-            Unit::Removing { failure: Some(_), .. } => {
+            Unit::Removing {
+                failure: failure @ Some(_),
+                next_try,
+                ..
+            } => {
+                (*failure, *next_try) = (None, None);
                 self.ask(Effect::Remove);
-                self.state.unit = Unit::Removing {
-                    failure: None,
-                    next_try: None,
-                };
             }
             Unit::None
             | Unit::Installing { .. }
             | Unit::Starting { .. }
             | Unit::Up { .. }
             | Unit::Finished { .. }
+            // Its timer runs.
+            | Unit::Down { back: Some(_), .. }
             | Unit::Removing { failure: None, .. } => {}
         }
     }
 
-    fn not_yet_settled(&mut self, of: Installed, failure: Failure, run: Run) {
-        self.down(of, failure);
-        if let Unit::Down { back, .. } = &mut self.state.unit {
-            *back = Some(run);
-        }
-    }
-
-    pub(super) fn remove_failed(&mut self, failure: Failure) -> bool {
-        let Unit::Removing { .. } = &self.state.unit else {
+    pub(super) fn remove_failed(&mut self, why: Failure) -> bool {
+        if !matches!(self.state.unit, Unit::Removing { .. }) {
             return false;
-        };
+        }
         self.state.unit_tries = self.state.unit_tries.saturating_add(1);
-        let next_try = self.retry(Timer::Unit, &failure, self.state.unit_tries);
-        self.state.unit = Unit::Removing {
-            failure: Some(failure),
-            next_try,
-        };
+        let again = self.retry(Timer::Unit, &why, self.state.unit_tries);
+        if let Unit::Removing {
+            failure, next_try, ..
+        } = &mut self.state.unit
+        {
+            (*failure, *next_try) = (Some(why), again);
+        }
         true
     }
 
@@ -394,7 +378,7 @@ impl Turn {
                 let of = of.clone();
                 self.ask(Effect::Install(of));
             }
-            Unit::Starting { of, replaces } => {
+            Unit::Starting { of, replaces, .. } => {
                 let (of, replaces) = (of.clone(), replaces.clone());
                 self.ask(Effect::Start(Start { of, replaces }));
             }
@@ -402,21 +386,47 @@ impl Turn {
                 let of = of.clone();
                 self.ask(Effect::Verify(of));
             }
-            // Without a next try it waits for its image, or for another specification.
-            Unit::InstallFailed { next_try: None, .. } | Unit::Down { next_try: None, .. } => {}
-            Unit::InstallFailed { failure, .. } | Unit::Down { failure, .. } => {
+            Unit::InstallFailed { failure, .. } => {
                 let retry = failure.retry;
-                let again = self.retry_again(Timer::Unit, retry);
-                if let Unit::InstallFailed { next_try, .. } | Unit::Down { next_try, .. } =
-                    &mut self.state.unit
-                {
-                    *next_try = again;
-                }
+                self.resume_waiting(retry);
             }
-            Unit::Removing { failure, next_try } => {
+            // It may be up again, or over, by now.
+            Unit::Down { of, failure, .. } | Unit::StopIgnored { of, failure, .. } => {
+                let (of, retry) = (of.clone(), failure.retry);
+                self.ask(Effect::Verify(of));
+                self.resume_waiting(retry);
+            }
+            Unit::Removing {
+                failure, next_try, ..
+            } => {
                 (*failure, *next_try) = (None, None);
                 self.ask(Effect::Remove);
             }
+        }
+    }
+
+    /// Without a next try it waits for its image, or for another specification.
+    fn resume_waiting(&mut self, retry: Retry) {
+        let waits = |unit: &Unit| match unit {
+            Unit::InstallFailed { next_try, .. }
+            | Unit::StopIgnored { next_try, .. }
+            | Unit::Down { next_try, .. } => next_try.is_some(),
+            Unit::None
+            | Unit::Installing { .. }
+            | Unit::Starting { .. }
+            | Unit::Up { .. }
+            | Unit::Finished { .. }
+            | Unit::Removing { .. } => false,
+        };
+        if !waits(&self.state.unit) {
+            return;
+        }
+        let again = self.retry_again(Timer::Unit, retry);
+        if let Unit::InstallFailed { next_try, .. }
+        | Unit::StopIgnored { next_try, .. }
+        | Unit::Down { next_try, .. } = &mut self.state.unit
+        {
+            *next_try = again;
         }
     }
 }

@@ -2,7 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use fleet_machine::deployment::{
-    At, Event, Fact, Failure, Observation, Progress, Retry, Run, Stage, State, Target, Timer, step,
+    At, Digests, End, Event, Exit, Fact, Failure, Gap, InitStep, Observation, Progress, Retry, Run, Stage,
+    State, Target, Timer, step,
 };
 
 pub(crate) fn target(generation: u64, spec: &str, at_hand: bool) -> Target {
@@ -11,15 +12,43 @@ pub(crate) fn target(generation: u64, spec: &str, at_hand: bool) -> Target {
         spec: spec.to_owned(),
         image: format!("r.example/{spec}:1"),
         at_hand: at_hand.then(|| "sha256:aa".to_owned()),
+        others: Digests::new(),
     }
 }
 
 pub(crate) fn failure(kind: &str, retry: Retry) -> Failure {
-    Failure {
-        kind: kind.to_owned(),
-        detail: "because".to_owned(),
-        retry,
+    Failure::new(kind, "because", retry)
+}
+
+/// Of a run that ended, right after its start or later.
+pub(crate) fn ended(kind: &str, early: bool) -> Failure {
+    failure(kind, Retry::Soon).with_end(End {
+        exit: Some(Exit::Status(3)),
+        early,
+        ..End::default()
+    })
+}
+
+pub(crate) fn pulled() -> Fact {
+    Fact::Pulled {
+        digest: "sha256:aa".to_owned(),
+        others: Digests::new(),
     }
+}
+
+pub(crate) fn started(invocation: &str, started_at: At) -> Fact {
+    Fact::Started {
+        run: run(invocation, started_at),
+        gap: Some(Gap { stop: 300, down: 700 }),
+    }
+}
+
+pub(crate) fn init_runs() -> Fact {
+    Fact::InitRuns(InitStep {
+        name: "migrate".to_owned(),
+        step: 1,
+        of: 2,
+    })
 }
 
 pub(crate) fn run(invocation: &str, started_at: At) -> Run {
@@ -58,9 +87,7 @@ pub(crate) fn alphabet() -> Vec<Fact> {
         Fact::Gone,
         Fact::PullBegan,
         Fact::PullProgress(Progress::default()),
-        Fact::Pulled {
-            digest: "sha256:aa".to_owned(),
-        },
+        pulled(),
         Fact::PullFailed(soon()),
         Fact::PullFailed(failure("image-not-found", Retry::Seldom)),
         Fact::Installed {
@@ -76,7 +103,9 @@ pub(crate) fn alphabet() -> Vec<Fact> {
             active: Some(run("i1", 5)),
         },
         Fact::InstallFailed(soon()),
-        Fact::Started(run("i2", 6)),
+        init_runs(),
+        Fact::StopIgnored(failure("stop-signal-ignored", Retry::Seldom)),
+        started("i2", 6),
         Fact::Finished,
         Fact::StartFailed {
             failure: soon(),
@@ -86,9 +115,11 @@ pub(crate) fn alphabet() -> Vec<Fact> {
             failure: soon(),
             image_missing: true,
         },
+        Fact::Observed(Observation::Active(run("i1", 5))),
         Fact::Observed(Observation::Active(run("i3", 7))),
         Fact::Observed(Observation::Activating),
         Fact::Observed(Observation::Stopped(soon())),
+        Fact::Observed(Observation::Stopped(ended("exited-early", true))),
         Fact::Observed(Observation::Stopped(failure("container-failed", Retry::Never))),
         Fact::Observed(Observation::Finished),
         Fact::Drifted(soon()),
@@ -104,15 +135,19 @@ pub(crate) fn alphabet() -> Vec<Fact> {
 pub(crate) fn one_of_each_stage() -> Vec<(Stage, State)> {
     use Fact::*;
     let desired = || Desired(target(1, "a", false));
-    let pulled = || Pulled {
-        digest: "sha256:aa".to_owned(),
-    };
     let installed = || Installed {
         changed: true,
         active: None,
     };
     let soon = || failure("soon", Retry::Soon);
-    let up = || vec![desired(), pulled(), installed(), Started(run("i2", 6))];
+    let up = || vec![desired(), pulled(), installed(), started("i2", 6)];
+    let replacing = || {
+        let again = Installed {
+            changed: true,
+            active: Some(run("i2", 6)),
+        };
+        [up(), vec![Desired(target(4, "c", true)), again]].concat()
+    };
     let with = |mut facts: Vec<Fact>, fact: Fact| {
         facts.push(fact);
         after(facts)
@@ -134,6 +169,13 @@ pub(crate) fn one_of_each_stage() -> Vec<(Stage, State)> {
         (
             Stage::InstallFailed,
             after([desired(), pulled(), InstallFailed(soon())]),
+        ),
+        (
+            Stage::StopIgnored,
+            with(
+                replacing(),
+                StopIgnored(failure("stop-signal-ignored", Retry::Seldom)),
+            ),
         ),
         (Stage::Starting, after([desired(), pulled(), installed()])),
         (Stage::Running, after(up())),

@@ -2,22 +2,22 @@
 //!
 //! Each `select!` arm is cancel-safe: channels and timers lose nothing when they are not chosen, and the two
 //! slots keep their futures. Dropping the task drops pull and work where they stand; both are idempotent.
+//!
+//! `act` turns effects into work on the host, `tell` turns the state into words for others.
+
+mod act;
+mod tell;
 
 use std::rc::Rc;
 
 use fleet_host::{Host, Ledger, NameError, Shelf, UnitName};
-use fleet_machine::deployment::{
-    Effect, Event, Fact, Failure, Goal, Installed, Kept, Stage, Start, State, Target, Timer, Unit, step,
-};
-use fleet_protocol::event::FleetEvent;
-use fleet_protocol::{DeploymentName, PROTOCOL_VERSION, PodmanV0Score, wire};
+use fleet_machine::deployment::{Digests, Event, Fact, Goal, Kept, Stage, State, Target, Timer, Unit, step};
+use fleet_protocol::{DeploymentName, PodmanV0Score};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
 use super::effects::Place;
-use super::failures::failure;
 use super::record::{Latest, Record, Seen, Value};
-use super::report::{self, report};
 use super::slots::{Work, alarm, slot};
 use crate::fault::begun;
 use crate::random;
@@ -43,7 +43,7 @@ pub(crate) struct Task<H> {
     news: (UnboundedSender<Fact>, UnboundedReceiver<Fact>),
     pull: Option<Work>,
     work: Option<Work>,
-    /// A look beside a start that replaces a run: whether that run is down yet.
+    /// A look beside a start: whether the run that it replaces is down yet, which init container runs.
     glance: Option<Work>,
     goal_timer: Option<Instant>,
     unit_timer: Option<Instant>,
@@ -143,8 +143,8 @@ impl<H: Host + 'static> Task<H> {
         self.note_images();
         self.note_kept();
         if self.state.stage() != Stage::Absent {
-            let unit = self.place.unit.clone();
-            self.place.shared.watch(&unit, true).await;
+            let inits = self.inits_on_record();
+            self.place.watch(&inits, true).await;
             self.take(Fact::Resumed).await;
         }
         let Some(record) = &self.record else { return };
@@ -193,15 +193,29 @@ impl<H: Host + 'static> Task<H> {
     }
 
     fn target(&self, generation: u64, spec: &str) -> Fact {
-        let image = match self.score(spec) {
-            Some(score) => score.image.to_string(),
-            None => String::new(),
+        let score = self.score(spec);
+        let images = &self.place.shared.images;
+        let image = score.as_ref().map(|score| score.image.to_string());
+        let others = score
+            .iter()
+            .flat_map(PodmanV0Score::images)
+            .map(ToString::to_string);
+        let others = others.filter(|other| Some(other) != image.as_ref());
+        // One that is missing is one that has to be pulled: then all are looked through again.
+        let others: Option<Digests> = others
+            .map(|image| Some((image.clone(), images.digest(&image)?)))
+            .collect();
+        let at_hand = image.as_ref().and_then(|image| images.digest(image));
+        let (at_hand, others) = match at_hand.zip(others) {
+            Some((digest, others)) => (Some(digest), others),
+            None => (None, Digests::new()),
         };
         Fact::Desired(Target {
             generation,
             spec: spec.to_owned(),
-            at_hand: self.place.shared.images.digest(&image),
-            image,
+            image: image.unwrap_or_default(),
+            at_hand,
+            others,
         })
     }
 
@@ -280,7 +294,7 @@ impl<H: Host + 'static> Task<H> {
             Err(illegal) => return tracing::debug!("{}: {illegal}", self.place.name),
         };
         let before = std::mem::replace(&mut self.state, next);
-        if self.replaced().is_none() {
+        if !matches!(self.state.unit, Unit::Starting { .. }) {
             // What it would say is of a start that is over.
             self.glance = None;
         }
@@ -318,178 +332,4 @@ impl<H: Host + 'static> Task<H> {
             self.write_record().await;
         }
     }
-
-    fn publish(&self) {
-        if let Some(report) = report(&self.state) {
-            self.place.shared.outbox.state(&self.place.name, report);
-        }
-    }
-
-    /// Tells log and history about a new phase.
-    fn announce(&self, before: &State) {
-        let (old, new) = (before.stage(), self.state.stage());
-        if old == new {
-            return;
-        }
-        let name = &self.place.name;
-        let why = self
-            .state
-            .failure()
-            .map(|f| format!(" ({}: {})", f.kind, f.detail))
-            .unwrap_or_default();
-        tracing::info!(
-            "{name}: {old} -> {new}, generation {}{why}",
-            self.state.generation
-        );
-        if report::phase(old) == report::phase(new) {
-            return;
-        }
-        let device = &self.place.shared.settings.identity.enrolment.device_id;
-        let word = report::phase(new).map_or("removed".to_owned(), |phase| phase.to_string());
-        let event = FleetEvent {
-            protocol: PROTOCOL_VERSION,
-            at: report::time(self.place.shared.at()),
-            actor: format!("device/{device}"),
-            kind: "phase-changed".to_owned(),
-            subject: format!("device/{device}/deployment/{name}"),
-            detail: fleet_protocol::cause::shorten(
-                format!("{word}, generation {}{why}", self.state.generation),
-                fleet_protocol::cause::MAX_DETAIL,
-            ),
-        };
-        self.place.shared.outbox.event(wire::encode(&event));
-    }
-
-    fn note_images(&self) {
-        let mut images: Vec<String> = Vec::new();
-        images.extend(self.state.unit.installed().map(|of| of.image.clone()));
-        if let Goal::Fetching { target, .. }
-        | Goal::FetchFailed { target, .. }
-        | Goal::AfterRemoval { target } = &self.state.goal
-        {
-            images.push(target.image.clone());
-        }
-        self.place.shared.images.uses(&self.place.name, images);
-    }
-
-    async fn begin(&mut self, effect: Effect) {
-        match effect {
-            Effect::Pull(target) => {
-                self.goal_timer = None;
-                self.drop_news();
-                let pull = self.place.clone().pull(target, self.news.0.clone());
-                self.pull = Some(Box::pin(async { Some(pull.await) }));
-            }
-            Effect::CancelPull => {
-                self.pull = None;
-                self.drop_news();
-            }
-            Effect::Install(of) => self.install(of),
-            Effect::Start(start) => self.start(start),
-            Effect::Verify(of) => self.look(of),
-            Effect::Remove => self.remove(),
-            Effect::RetryAfter(timer, wait) => {
-                let at = Some(Instant::now() + wait);
-                match timer {
-                    Timer::Goal => self.goal_timer = at,
-                    Timer::Unit => self.unit_timer = at,
-                }
-            }
-            Effect::Forget => self.forget().await,
-        }
-    }
-
-    /// News of a pull that is no more would be taken for those of the next.
-    fn drop_news(&mut self) {
-        while self.news.1.try_recv().is_ok() {}
-    }
-
-    fn install(&mut self, of: Installed) {
-        let place = self.place.clone();
-        let loaded = self
-            .loaded
-            .replace(of.spec.clone())
-            .is_some_and(|spec| spec == of.spec);
-        self.work = Some(match self.score(&of.spec) {
-            Some(score) => Box::pin(async move { Some(place.install(of, score, loaded).await) }),
-            None => Box::pin(async { Some(Fact::InstallFailed(lost())) }),
-        });
-    }
-
-    fn start(&mut self, Start { of, replaces }: Start) {
-        let place = self.place.clone();
-        self.work = Some(match self.score(&of.spec) {
-            Some(score) => Box::pin(async move { Some(place.start(of, score, replaces).await) }),
-            None => Box::pin(async {
-                Some(Fact::StartFailed {
-                    failure: lost(),
-                    image_missing: false,
-                })
-            }),
-        });
-    }
-
-    fn look(&mut self, of: Installed) {
-        let was_up = matches!(self.state.unit, Unit::Up { .. } | Unit::Finished { .. });
-        if let Some(score) = self.score(&of.spec) {
-            self.work = Some(Box::pin(self.place.clone().look(of, score, was_up)));
-        }
-    }
-
-    /// The run that the start under way replaces and that was not yet seen to be down.
-    fn replaced(&self) -> Option<&str> {
-        match (&self.state.unit, &self.state.running) {
-            (Unit::Starting { .. }, Some(old)) => Some(&old.run.invocation),
-            _ => None,
-        }
-    }
-
-    fn glance_if_due(&mut self) {
-        if !self.glance_due || self.glance.is_some() {
-            return;
-        }
-        self.glance_due = false;
-        if let Some(old) = self.replaced() {
-            let (place, old) = (self.place.clone(), old.to_owned());
-            self.glance = Some(Box::pin(place.glance(old)));
-        }
-    }
-
-    /// Looks at the unit once nothing else is being done to it: work that is under way sees for itself.
-    fn look_if_due(&mut self) {
-        self.glance_if_due();
-        if !self.look_again || self.work.is_some() {
-            return;
-        }
-        self.look_again = false;
-        if let Some(of) = self.state.unit.installed() {
-            self.look(of.clone());
-        }
-    }
-
-    fn remove(&mut self) {
-        let place = self.place.clone();
-        let keep = self.state.kept.volumes().cloned();
-        self.loaded = None;
-        self.unit_timer = None;
-        self.work = Some(Box::pin(async move { Some(place.remove(keep).await) }));
-    }
-
-    async fn forget(&mut self) {
-        (self.pull, self.work, self.record, self.loaded) = (None, None, None, None);
-        (self.goal_timer, self.unit_timer) = (None, None);
-        let (shared, name) = (&self.place.shared, &self.place.name);
-        shared.unwritten.forget(&shared.host, &shared.health, name).await;
-        shared.tell_volumes(name, true);
-        shared.outbox.delete(name);
-    }
-}
-
-/// The record of what to run is damaged; only the control plane has another copy.
-fn lost() -> Failure {
-    failure(
-        "record-lost",
-        "the device lost the specification of what it was to run: apply the deployment again",
-        fleet_machine::deployment::Retry::Never,
-    )
 }

@@ -1,0 +1,88 @@
+//! `Pull`: every image of the score is on the device before anything that runs is stopped.
+
+use std::time::Duration;
+
+use fleet_host::{Host, Images};
+use fleet_machine::deployment::{Digests, Fact, Failure, Progress, Retry, Target};
+use fleet_protocol::PodmanV0Score;
+use fleet_protocol::score::ImageRef;
+use fleet_protocol::state::PullProgress;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
+
+use super::Place;
+use crate::deployment::failures::{self, failure};
+
+/// Most often that the progress of a pull is told.
+const PROGRESS_EACH: Duration = Duration::from_secs(1);
+
+impl<H: Host> Place<H> {
+    /// Pulls the images that are not there. Without a score, as when its record is lost, the main one alone.
+    pub(in crate::deployment) async fn pull(
+        self,
+        target: Target,
+        score: Option<PodmanV0Score>,
+        news: UnboundedSender<Fact>,
+    ) -> Fact {
+        // The semaphore lives as long as the agent and is never closed.
+        let _turn = self.shared.pulls.acquire().await;
+        // A closed channel means that the task is gone, and this future with it.
+        let _ = news.send(Fact::PullBegan);
+        match self.try_pull(&target, score.as_ref(), &news).await {
+            Ok((digest, others)) => Fact::Pulled { digest, others },
+            Err(failure) => {
+                self.note_full_disk(&failure);
+                Fact::PullFailed(failure)
+            }
+        }
+    }
+
+    async fn try_pull(
+        &self,
+        target: &Target,
+        score: Option<&PodmanV0Score>,
+        news: &UnboundedSender<Fact>,
+    ) -> Result<(String, Digests), Failure> {
+        let malformed = || failure("image-malformed", target.image.clone(), Retry::Never);
+        let main: ImageRef = target.image.parse().map_err(|_| malformed())?;
+        let digest = self.fetch(&main, news).await?;
+        let mut others = Digests::new();
+        for image in score.map(PodmanV0Score::images).unwrap_or_default() {
+            if *image != main {
+                let fetched = self.fetch(image, news).await;
+                let digest = fetched.map_err(|failure| failures::of_init_image(failure, score, image))?;
+                others.insert(image.to_string(), digest);
+            }
+        }
+        Ok((digest, others))
+    }
+
+    /// The digest of an image that is there afterwards.
+    async fn fetch(&self, image: &ImageRef, news: &UnboundedSender<Fact>) -> Result<String, Failure> {
+        let (shared, name) = (&self.shared, image.as_str());
+        if let Some(digest) = shared.images.digest(name) {
+            return Ok(digest);
+        }
+        let mut told: Option<Instant> = None;
+        let mut progress = |pull: PullProgress| {
+            if told.is_some_and(|told| told.elapsed() < PROGRESS_EACH) {
+                return;
+            }
+            told = Some(Instant::now());
+            let _ = news.send(Fact::PullProgress(Progress {
+                layers_done: pull.layers_done,
+                layers_total: pull.layers_total,
+                bytes: pull.bytes,
+            }));
+        };
+        shared.images.repair_once(&shared.host).await;
+        let pulled = shared.host.images().pull(image, &mut progress).await;
+        let digest = pulled
+            .map_err(|error| failures::of_pull(name, &error))?
+            .digest
+            .to_string();
+        shared.images.pulled(&shared.host, name, &digest).await;
+        shared.health.right("disk-full");
+        Ok(digest)
+    }
+}

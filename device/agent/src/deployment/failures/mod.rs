@@ -1,0 +1,135 @@
+//! The host's errors as failures: a word, a sentence that says what to do, and whether time can cure it.
+
+mod ends;
+
+use std::time::Duration;
+
+use fleet_host::{ImageError, ImageErrorKind, LeftoversError, Remains, UnitFilesError, UnitsError};
+use fleet_machine::deployment::{End, Failure, Retry};
+use fleet_protocol::PodmanV0Score;
+use fleet_protocol::score::ImageRef;
+
+pub(super) use ends::{RunEnd, ended_well, of_start, of_stop, ran_well, start_ended_well};
+
+use crate::words::chain;
+
+pub(super) fn failure(kind: &str, detail: impl Into<String>, retry: Retry) -> Failure {
+    Failure::new(kind, detail, retry)
+}
+
+fn retry(transient: bool) -> Retry {
+    if transient { Retry::Soon } else { Retry::Seldom }
+}
+
+pub(super) fn of_pull(image: &str, error: &ImageError) -> Failure {
+    let advice = match error.image_kind() {
+        ImageErrorKind::NotFound => "push it, or correct the name",
+        ImageErrorKind::WrongArchitecture => "push it for this architecture",
+        ImageErrorKind::Unauthorized => "give the device credentials, or check that the image exists",
+        ImageErrorKind::RegistryUnreachable => "check the registry and the device's network",
+        ImageErrorKind::Tls => "check the registry's certificate, or enrol it as insecure",
+        ImageErrorKind::DiskFull => "free space on the device, or use a smaller image",
+        ImageErrorKind::Corrupt => "the image is fetched again",
+        ImageErrorKind::Timeout => "check the device's network",
+        ImageErrorKind::Podman => "look at the agent's log on the device",
+    };
+    // Its kind is told beside it.
+    let words = chain(error);
+    let words = words
+        .strip_prefix(error.kind())
+        .and_then(|rest| rest.strip_prefix(": "))
+        .unwrap_or(&words);
+    let detail = format!("{image} could not be pulled: {words}; {advice}");
+    failure(error.kind(), detail, retry(error.is_transient()))
+}
+
+/// A pull that failed for an image that init containers alone use names the first of them.
+pub(super) fn of_init_image(
+    mut failure: Failure,
+    score: Option<&PodmanV0Score>,
+    image: &ImageRef,
+) -> Failure {
+    let inits = score
+        .map(|score| score.init_containers.as_slice())
+        .unwrap_or_default();
+    let Some(init) = inits.iter().find(|init| init.image == *image) else {
+        return failure;
+    };
+    failure.detail = format!("init container {}: {}", init.name, failure.detail);
+    failure.with_end(End {
+        init: Some(init.name.clone()),
+        ..End::default()
+    })
+}
+
+pub(super) fn of_files(error: &UnitFilesError) -> Failure {
+    if error.is_disk_full() {
+        let detail = format!("{}; free space on the device", chain(error));
+        return failure("disk-full", detail, Retry::Soon);
+    }
+    failure("unit-files", chain(error), Retry::Soon)
+}
+
+pub(super) fn of_units(error: &UnitsError) -> Failure {
+    // A container that fails to start may well start later: its needs come and go.
+    let soon = error.is_transient() || matches!(error, UnitsError::JobFailed { .. });
+    failure(error.kind(), chain(error), retry(soon))
+}
+
+pub(super) fn of_removal(error: &LeftoversError) -> Failure {
+    failure("removal-failed", chain(error), Retry::Soon)
+}
+
+/// `known` says that it was known which volumes to keep.
+pub(super) fn of_remains(remains: &Remains, known: bool) -> Failure {
+    let names: Vec<&str> = remains
+        .containers
+        .iter()
+        .chain(&remains.volumes)
+        .map(String::as_str)
+        .collect();
+    let names = names.join(", ");
+    let detail = match known {
+        true => format!("podman did not remove {names}"),
+        false => format!(
+            "the device lost its record of which volumes to keep and removed none: save what is needed of \
+             {names} and remove them by hand"
+        ),
+    };
+    failure("removal-incomplete", detail, Retry::Soon)
+}
+
+pub(super) fn of_drift(file: &str, gone: bool) -> Failure {
+    let what = if gone { "was removed" } else { "was changed" };
+    failure(
+        if gone {
+            "unit-file-removed"
+        } else {
+            "unit-file-changed"
+        },
+        format!("{file} {what} on the device; it is written again"),
+        Retry::Soon,
+    )
+}
+
+/// How long to wait for a job beyond systemd's own time limit.
+pub(super) const GRACE: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_detail_of_a_failed_pull_does_not_repeat_its_kind() {
+        let error = ImageError::Podman {
+            kind: ImageErrorKind::NotFound,
+            detail: "manifest unknown".to_owned(),
+        };
+        let failure = of_pull("r.io/a:1", &error);
+        assert_eq!(failure.kind, "image-not-found");
+        assert_eq!(
+            failure.detail,
+            "r.io/a:1 could not be pulled: manifest unknown; push it, or correct the name"
+        );
+    }
+}
