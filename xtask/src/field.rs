@@ -51,6 +51,8 @@ pub enum Bench {
     AgentFootprint,
     /// Power on to the container's first answer, against boot to login
     BootToRunning,
+    /// 200 lines of a log by NATS, against podman logs on the device
+    LogLatency,
     /// The old container's last answer to the new one's first, against stop and start by hand
     UpgradeDowntime,
 }

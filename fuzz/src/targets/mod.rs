@@ -1,6 +1,7 @@
 //! The targets.
 
 mod enrolment;
+mod journal;
 mod manifest;
 mod partitions;
 mod score;
@@ -41,5 +42,9 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "words",
         run: words::run,
+    },
+    Target {
+        name: "journal",
+        run: journal::run,
     },
 ];

@@ -5,6 +5,7 @@ mod boot;
 mod deploy;
 mod footprint;
 mod line;
+mod logs;
 mod scores;
 mod upgrade;
 
@@ -18,6 +19,7 @@ pub use boot::boot_to_running;
 pub use deploy::deploy_latency;
 pub use footprint::agent_footprint;
 pub use line::{BenchLine, Goal, Limit, Measured, median, write_samples};
+pub use logs::log_latency;
 pub use upgrade::upgrade_downtime;
 
 /// Where samples are kept.

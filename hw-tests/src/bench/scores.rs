@@ -23,6 +23,12 @@ pub(super) fn web(reachable: bool) -> Score {
     Score::PodmanV0(Box::new(score))
 }
 
+/// A deployment that says `line 1` to `line <lines>` and then nothing any more.
+pub(super) fn talker(lines: u32) -> Score {
+    let script = format!("for n in $(/bin/busybox seq {lines}); do echo line $n; done; exec sleep 1000000");
+    crate::site::score("sample-shell:1", json!({ "args": ["-c", script] }))
+}
+
 /// A deployment that runs, does nothing, and takes as little of the device as a container can.
 pub(super) fn bystander() -> Score {
     crate::site::score("sample-ignores-term:1", json!({ "network": "none" }))

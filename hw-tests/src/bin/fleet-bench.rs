@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use fleet_hw_tests::bench::{BenchLine, agent_footprint, boot_to_running, deploy_latency, upgrade_downtime};
+use fleet_hw_tests::bench::{
+    BenchLine, agent_footprint, boot_to_running, deploy_latency, log_latency, upgrade_downtime,
+};
 use fleet_testbed::interrupt;
 
 /// Exit code after Ctrl-C, as a shell reports it.
@@ -40,6 +42,12 @@ enum Bench {
         #[arg(long, default_value_t = 3)]
         rounds: u32,
     },
+    /// 200 lines of a log by NATS, against podman logs on the device; three devices at once
+    LogLatency {
+        /// Pairs of measurements on each device
+        #[arg(long, default_value_t = 40)]
+        rounds: u32,
+    },
     /// The old container's last answer to the new one's first, against stop and start by hand
     UpgradeDowntime {
         /// Pairs of measurements
@@ -66,6 +74,7 @@ fn start(bench: &Bench) -> Result<()> {
         Bench::DeployLatency { rounds, deployments } => deploy_latency(*rounds, deployments)?,
         Bench::AgentFootprint { rounds } => vec![agent_footprint(*rounds)?],
         Bench::BootToRunning { rounds } => vec![boot_to_running(*rounds)?],
+        Bench::LogLatency { rounds } => vec![log_latency(*rounds)?],
         Bench::UpgradeDowntime { rounds } => vec![upgrade_downtime(*rounds)?],
     };
     for line in lines {

@@ -6,6 +6,7 @@
 
 mod keys;
 mod kv;
+mod logs;
 mod page_watch;
 mod survival;
 mod trial;
@@ -27,6 +28,7 @@ use crate::rig::Service;
 
 pub use keys::SiteKeys;
 pub use kv::{FleetKv, KvError};
+pub use logs::{Answer, LogDesk};
 pub use page_watch::{PageWatch, Seen};
 pub use survival::{come_back, require_whole};
 pub use trial::{Trial, score, web};

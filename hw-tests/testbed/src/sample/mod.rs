@@ -84,6 +84,7 @@ pub fn all() -> Result<Vec<Sample>, SampleError> {
         ignores_term()?,
         slow_start()?,
         job()?,
+        shell()?,
     ])
 }
 
@@ -142,6 +143,16 @@ pub fn ignores_term() -> Result<Sample, SampleError> {
 /// Adds a line to `/data/runs`, then ends with `JOB_STATUS` (0 when unset) after `JOB_SECONDS` (0 when unset).
 pub fn job() -> Result<Sample, SampleError> {
     sample("sample-job", "1", include_str!("job.sh"), ImageSpec::default())
+}
+
+/// Runs its arguments by `/bin/sh`.
+pub fn shell() -> Result<Sample, SampleError> {
+    sample(
+        "sample-shell",
+        "1",
+        include_str!("shell.sh"),
+        ImageSpec::default(),
+    )
 }
 
 /// The web page, served only after `START_SECONDS` (20 when unset).
