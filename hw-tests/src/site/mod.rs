@@ -10,6 +10,7 @@ mod logs;
 mod page_watch;
 mod survival;
 mod trial;
+mod upgrade;
 mod version;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -32,6 +33,7 @@ pub use logs::{Answer, LogDesk};
 pub use page_watch::{PageWatch, Seen};
 pub use survival::{come_back, require_whole};
 pub use trial::{Trial, score, web};
+pub use upgrade::{Moment, careful, require_initialized_in_this_boot};
 pub use version::Version;
 
 /// The device of every site.
