@@ -18,6 +18,7 @@ use tracing::Instrument;
 use super::read::asked;
 use super::types::{ACTOR_HEADER, ChangeAnswer, ChangeQuery, Outcome, ProblemDetails, PutDeployment};
 use super::{ApiError, ApiState};
+use crate::deploy::lint::{Warning, lint_score};
 use crate::fleet::{Fleet, Slot, Value};
 use crate::history::{Late, OPERATOR};
 use crate::metrics::WriteOutcome;
@@ -57,17 +58,38 @@ pub(super) async fn put(
     let request = Request::new(&name, &headers)?;
     let wanted = parse_body(&name, body)?;
     ready(&state)?;
-    let answer = request
+    let warnings = warnings_of(&name, &wanted, query.strict)?;
+    let mut answer = request
         .change(&state, query.dry_run, |fleet, name| {
             decide_put(fleet, name, &wanted)
         })
         .await?;
+    answer.warnings = warnings;
     let status = if answer.outcome == Outcome::Created && !answer.dry_run {
         StatusCode::CREATED
     } else {
         StatusCode::OK
     };
     Ok((status, Json(answer)))
+}
+
+/// What the lint says; a refusal if it says something and `strict` was asked for.
+fn warnings_of(name: &str, wanted: &PutDeployment, strict: bool) -> Result<Vec<Warning>, ApiError> {
+    let warnings: Vec<_> = lint_score(&wanted.spec.score)
+        .into_iter()
+        .map(|warning| warning.under("spec"))
+        .collect();
+    if !strict || warnings.is_empty() {
+        return Ok(warnings);
+    }
+    let problems = warnings.into_iter().map(|warning| FieldError {
+        path: warning.path,
+        problem: format!(
+            "{}: {}: {}. {}",
+            warning.rule, warning.found, warning.why, warning.fix
+        ),
+    });
+    Err(ApiError::warned(name, problems.collect()))
 }
 
 /// Deletes a deployment; devices then remove what runs of it.
@@ -209,6 +231,7 @@ impl Request {
                 name: request.name.to_string(),
                 generation: decision.generation,
                 devices: decision.devices,
+                warnings: Vec::new(),
             };
             let Some((expected, value)) = decision.write.filter(|_| !dry_run) else {
                 return Ok(answer);

@@ -71,6 +71,18 @@ impl ApiError {
         error
     }
 
+    /// Fields are allowed but warned of, and that was not to be let pass.
+    pub fn warned(name: &str, problems: Vec<FieldError>) -> Self {
+        let mut error = Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "warnings",
+            format!("deployment {name} has warnings, and `strict` was asked for"),
+            "nothing was written: correct what the lint found, allow it with a comment, or ask without `strict`",
+        );
+        error.0.problems = problems;
+        error
+    }
+
     /// Nothing can be changed at this moment.
     pub fn recovering(detail: impl Into<String>) -> Self {
         Self::new(

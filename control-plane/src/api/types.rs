@@ -10,6 +10,7 @@ use fleet_protocol::score::FieldError;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::deploy::lint::Warning;
 use crate::fleet::view::{
     DeploymentSummary, DeploymentView, DeviceState, DeviceSummary, DeviceView, FleetView, PairState,
     PairView, RecoveryView, schema,
@@ -46,6 +47,9 @@ pub struct ChangeQuery {
     /// Check everything and say what would happen, but change nothing.
     #[serde(default)]
     pub dry_run: bool,
+    /// Refuse what the lint warns of.
+    #[serde(default)]
+    pub strict: bool,
 }
 
 /// What a change did.
@@ -75,6 +79,9 @@ pub struct ChangeAnswer {
     pub generation: u64,
     /// How many devices it selects (for `deleted`: has it been on) at this moment.
     pub devices: u64,
+    /// What its init containers must not do twice; paths start at `spec`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
 }
 
 /// Query of the lists.

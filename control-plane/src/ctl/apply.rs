@@ -7,16 +7,23 @@ use super::args::ApplyArgs;
 use super::client::encoded;
 use super::error::{CtlError, Exit};
 use super::table::plural;
-use super::{Context, Terminal};
+use super::terminal::safe;
+use super::{Context, Terminal, lint};
 use crate::api::types::{ChangeAnswer, Outcome, PutDeployment};
+use crate::deploy::lint::Warning;
 use crate::manifest::{self, MAX_MANIFEST_BYTES, Manifest, ManifestErrors};
 
 pub(super) fn run(args: &ApplyArgs, context: &mut Context<'_>) -> Result<(), CtlError> {
     let manifests = read_all(&args.files)?;
+    lint::tell(&manifests, context.terminal)?;
+    lint::refuse(args.strict, lint::warnings(&manifests).count() as u64)?;
     let mut failed = Vec::new();
     for manifest in &manifests {
-        match put(manifest, args.dry_run, context) {
-            Ok(answer) => told(&answer, context.terminal)?,
+        match put(manifest, args, context) {
+            Ok(answer) => {
+                told(&answer, context.terminal)?;
+                tell_others(manifest, &answer, context.terminal)?;
+            }
             Err(error) => {
                 if error.exit() == Exit::Unreachable {
                     return Err(error);
@@ -40,13 +47,18 @@ pub(super) fn run(args: &ApplyArgs, context: &mut Context<'_>) -> Result<(), Ctl
     }
 }
 
-fn put(manifest: &Manifest, dry_run: bool, context: &Context<'_>) -> Result<ChangeAnswer, CtlError> {
+fn put(manifest: &Manifest, args: &ApplyArgs, context: &Context<'_>) -> Result<ChangeAnswer, CtlError> {
     let name = &manifest.metadata.name;
     let body = PutDeployment {
         labels: manifest.metadata.labels.clone(),
         spec: manifest.spec.clone(),
     };
-    let query = if dry_run { "?dry_run=true" } else { "" };
+    let query = match (args.dry_run, args.strict) {
+        (false, false) => "",
+        (true, false) => "?dry_run=true",
+        (false, true) => "?strict=true",
+        (true, true) => "?dry_run=true&strict=true",
+    };
     let object = format!(
         "deployment/{name} ({}:{})",
         manifest.origin.file, manifest.origin.line
@@ -56,6 +68,30 @@ fn put(manifest: &Manifest, dry_run: bool, context: &Context<'_>) -> Result<Chan
         &format!("/deployments/{}{query}", encoded(name.as_str())),
         &body,
     )
+}
+
+/// Warnings of a server whose lint knows more than this one.
+fn tell_others(manifest: &Manifest, answer: &ChangeAnswer, terminal: &mut Terminal) -> Result<(), CtlError> {
+    let told = |warning: &Warning| {
+        manifest.warnings.iter().any(|own| {
+            own.warning.rule == warning.rule
+                && own.warning.line == warning.line
+                && own.warning.path == warning.path
+        })
+    };
+    for warning in answer.warnings.iter().filter(|warning| !told(warning)) {
+        let Warning {
+            path,
+            rule,
+            found,
+            why,
+            fix,
+            ..
+        } = warning;
+        let text = format!("  warning[{rule}] of the server: {path}: {found}: {why}. {fix}");
+        terminal.note(&safe(&text))?;
+    }
+    Ok(())
 }
 
 /// `deployment/web created: generation 1 on 12 devices`, in kubectl's words.

@@ -12,6 +12,18 @@ const EXAMPLES: &str = "Examples:
   fleetctl get deployments --watch                     what runs, and each change as it comes
 ";
 
+const APPLY_EXAMPLES: &str = "Examples:
+  fleetctl apply -f web.yaml                           create or change what it describes
+  fleetctl apply -f manifests/ --dry-run               what a folder of them would do
+  fleetctl apply -f web.yaml --strict                  only if the lint has nothing to say
+";
+
+const LINT_EXAMPLES: &str = "Examples:
+  fleetctl lint -f web.yaml                            what its init containers must not do twice
+  fleetctl lint -f manifests/ --strict                 the same as a gate of a build: ends with 9
+  fleetctl lint -f web.yaml -o json                    for programs
+";
+
 const LOG_EXAMPLES: &str = "Examples:
   fleetctl logs web --device pi-1                      the last 200 lines of its newest run
   fleetctl logs web --device pi-1 -p --lines 50        how the run before it ended
@@ -27,7 +39,8 @@ const AFTER: &str = "Exit codes:
   5  server not reached
   6  a rollout did not get through
   7  the operator is recovering: nothing is said to be missing, and a list may lack some
-  8  a device is offline, or did not answer";
+  8  a device is offline, or did not answer
+  9  manifests have warnings, and --strict was given: nothing was sent";
 
 /// The fleet from a terminal.
 #[derive(Debug, Parser)]
@@ -52,7 +65,11 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make the fleet as manifests say: creates, changes, or leaves as it is.
+    #[command(before_help = APPLY_EXAMPLES)]
     Apply(ApplyArgs),
+    /// Check manifests without a server: what is wrong, and what their init containers must not do twice.
+    #[command(before_help = LINT_EXAMPLES)]
+    Lint(LintArgs),
     /// List devices, deployments or pairs (one deployment on one device), or show one.
     Get(GetArgs),
     /// Tell all about one thing, with the chain that says why it is as it is.
@@ -91,6 +108,32 @@ pub struct ApplyArgs {
     /// Check everything, on the server too, and say what would happen, but change nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Refuse what has warnings: then nothing of it all is sent.
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// How warnings are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LintFormat {
+    /// As a compiler writes them, on the error stream.
+    Text,
+    /// A JSON list, on the output.
+    Json,
+}
+
+/// `lint`.
+#[derive(Debug, Args)]
+pub struct LintArgs {
+    /// A manifest, a folder of them (*.yaml, *.yml, *.json), or - for the standard input. May be given more than once.
+    #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-", required = true)]
+    pub files: Vec<PathBuf>,
+    /// End with 9 when there is a warning.
+    #[arg(long)]
+    pub strict: bool,
+    /// How to write them.
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: LintFormat,
 }
 
 /// What a list is of.

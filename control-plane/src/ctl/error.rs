@@ -32,6 +32,8 @@ pub enum Exit {
     Recovering = 7,
     /// A device is offline, or did not answer.
     DeviceAway = 8,
+    /// Manifests have warnings, and `--strict` was given; nothing was sent.
+    Warned = 9,
 }
 
 /// Why a command did not do what it should.

@@ -4,7 +4,8 @@
 //! nothing else; what it prints goes through [`Terminal`], so tests read what a person would.
 //!
 //! Exit codes, also in `fleetctl --help`: 0 done, 1 refused or failed, 2 wrong usage, 3 not found, 4 invalid manifest, 5 server not
-//! reached, 6 a rollout did not get through, 7 the operator is recovering, 8 a device is offline or did not answer.
+//! reached, 6 a rollout did not get through, 7 the operator is recovering, 8 a device is offline or did not answer,
+//! 9 manifests have warnings and `--strict` was given.
 
 mod apply;
 mod args;
@@ -15,6 +16,7 @@ mod error;
 mod events;
 mod generate;
 mod get;
+mod lint;
 mod logs;
 mod rollout;
 mod stream;
@@ -46,6 +48,7 @@ pub struct Context<'a> {
 pub fn run(command: &Command, context: &mut Context<'_>) -> Result<(), CtlError> {
     let done = match command {
         Command::Apply(args) => apply::run(args, context),
+        Command::Lint(args) => lint::run(args, context),
         Command::Get(args) => get::run(args, context),
         Command::Describe(args) => describe::run(args, context),
         Command::Logs(args) => logs::run(args, context),

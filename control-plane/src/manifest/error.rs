@@ -49,23 +49,49 @@ impl fmt::Display for ManifestError {
             write!(f, "{} ", self.path)?;
         }
         f.write_str(&self.problem)?;
-        let gutter = self.line.to_string().len();
-        if !self.source_line.trim().is_empty() {
-            let (shown, before) = self.window();
-            let carets = self
-                .width
-                .clamp(1, shown.chars().count().saturating_sub(before).max(1));
-            write!(f, "\n{:gutter$} |\n{} | {shown}", "", self.line)?;
-            write!(f, "\n{:gutter$} | {:before$}{}", "", "", "^".repeat(carets))?;
-        }
+        let shown = Shown {
+            line: self.line,
+            column: self.column,
+            width: self.width,
+            text: &self.source_line,
+        };
+        write!(f, "{shown}")?;
         if let Some(help) = &self.help {
-            write!(f, "\n{:gutter$} = help: {help}", "")?;
+            write!(f, "\n{:gutter$} = help: {help}", "", gutter = shown.gutter())?;
         }
         Ok(())
     }
 }
 
-impl ManifestError {
+/// A source line, with carets under what is meant.
+pub(super) struct Shown<'a> {
+    pub(super) line: usize,
+    pub(super) column: usize,
+    pub(super) width: usize,
+    pub(super) text: &'a str,
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.text.trim().is_empty() {
+            return Ok(());
+        }
+        let gutter = self.gutter();
+        let (shown, before) = self.window();
+        let carets = self
+            .width
+            .clamp(1, shown.chars().count().saturating_sub(before).max(1));
+        write!(f, "\n{:gutter$} |\n{} | {shown}", "", self.line)?;
+        write!(f, "\n{:gutter$} | {:before$}{}", "", "", "^".repeat(carets))
+    }
+}
+
+impl Shown<'_> {
+    /// Characters of the line's number.
+    pub(super) fn gutter(&self) -> usize {
+        self.line.to_string().len()
+    }
+
     /// The part of the line that is shown, and how many characters of it are before the caret. Control
     /// characters are made visible: the text goes to a terminal.
     fn window(&self) -> (String, usize) {
@@ -75,7 +101,7 @@ impl ManifestError {
         } else {
             0
         };
-        let shown = self.source_line.chars().skip(start).take(SHOWN);
+        let shown = self.text.chars().skip(start).take(SHOWN);
         let shown: String = shown
             .map(|c| match c {
                 '\t' => ' ',

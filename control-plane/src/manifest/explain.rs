@@ -79,6 +79,12 @@ fn wrong_type(message: &str, value: &Value) -> Option<Explained> {
             serde_json::Value::from(text.as_str())
         )),
         Value::Null => Some("give a value, or remove the line".to_owned()),
+        Value::String(text) if expected == "a list" && !text.contains('\n') => {
+            Some(format!("write it as a list: [{}]", text.replace(' ', ", ")))
+        }
+        Value::String(_) if expected == "a list" => {
+            Some("write it as a list, such as `[sh, -c, \"…\"]`, or with `- ` before each entry".to_owned())
+        }
         _ => None,
     };
     explained(format!("is {}, where {expected} belongs", kind_of(value)), help)

@@ -14,7 +14,8 @@
 //!
 //! Entry points: [`read()`] takes the bytes of one file, which may hold several documents; [`render`]
 //! writes one back. Everything that is wrong is found before anything is sent, and each error names the
-//! file, the line, the column and the field, with what would be right.
+//! file, the line, the column and the field, with what would be right. What is allowed but will not bear a second run
+//! comes along as warnings ([`crate::deploy::lint`]).
 //!
 //! Input is never trusted: its size, depth, number of nodes and expansion of aliases are limited, and no
 //! input panics.
@@ -23,6 +24,7 @@ mod error;
 mod explain;
 mod node;
 mod read;
+mod warning;
 
 use std::collections::BTreeMap;
 
@@ -31,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::{ManifestError, ManifestErrors};
 pub use read::{MAX_DOCUMENTS, MAX_MANIFEST_BYTES, read, refuse_repeated};
+pub use warning::ManifestWarning;
 
 /// The `apiVersion` this build reads and writes.
 pub const API_VERSION: &str = "fleet/v0";
@@ -46,6 +49,8 @@ pub struct Manifest {
     pub metadata: Metadata,
     /// What to run, and where; free of problems.
     pub spec: DeploymentSpec,
+    /// What the lint says of it: allowed, and probably not meant.
+    pub warnings: Vec<ManifestWarning>,
 }
 
 /// Where an object was written.

@@ -13,7 +13,9 @@ use serde_saphyr::{MessageFormatter, UserMessageFormatter};
 use super::error::{ManifestError, ManifestErrors};
 use super::explain::explain;
 use super::node::{Content, Node, Place};
-use super::{API_VERSION, KIND, Manifest, Metadata, Origin};
+use super::warning;
+use super::{API_VERSION, KIND, Manifest, ManifestWarning, Metadata, Origin};
+use crate::deploy::lint::{Warning, lint_score};
 
 /// Largest manifest file, in bytes.
 pub const MAX_MANIFEST_BYTES: usize = 1024 * 1024;
@@ -190,6 +192,20 @@ impl Source<'_> {
         }
     }
 
+    fn warning(&self, node: &Node, warning: Warning) -> ManifestWarning {
+        let scalar = value_place(node, &warning.path);
+        let place = warning::place(&warning, scalar, &self.lines);
+        let source_line = place.line.checked_sub(1).and_then(|i| self.lines.get(i));
+        ManifestWarning {
+            file: self.file.to_owned(),
+            line: place.line,
+            column: place.column,
+            width: place.width,
+            source_line: source_line.copied().unwrap_or_default().to_owned(),
+            warning,
+        }
+    }
+
     fn manifest(&self, node: &Node) -> Result<Manifest, Vec<ManifestError>> {
         self.check_kind(node)?;
         let json = node.to_json();
@@ -207,11 +223,15 @@ impl Source<'_> {
                 .map(|p| self.error(value_place(node, &p.path), &p.path, &p.problem, None));
             return Err(errors.collect());
         }
+        let warnings = lint_score(&document.spec.score)
+            .into_iter()
+            .map(|warning| self.warning(node, warning.under("spec")));
         Ok(Manifest {
             origin: Origin {
                 file: self.file.to_owned(),
                 line: node.place.line,
             },
+            warnings: warnings.collect(),
             metadata: document.metadata,
             spec: document.spec,
         })
@@ -259,6 +279,11 @@ impl Source<'_> {
         }
         let lacks = explained.problem.starts_with("lacks ");
         let place = match found.key {
+            // An entry of a list has no key of its own.
+            Some(_) if lacks && path.ends_with(']') => Place {
+                width: 1,
+                ..found.node.place
+            },
             Some(key) if lacks || !found.whole => key,
             _ => found.node.place,
         };

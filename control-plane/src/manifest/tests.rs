@@ -205,6 +205,100 @@ fn the_same_name_twice_is_refused() {
     insta::assert_snapshot!(refuse_repeated(&manifests).unwrap_err().to_string());
 }
 
+const WITH_INIT: &str = r#"apiVersion: fleet/v0
+kind: Deployment
+metadata: { name: web }
+spec:
+  selector: { all: true }
+  score:
+    podman_v0:
+      image: docker.io/library/nginx:1.27
+      lifecycle:
+        stop_signal: SIGINT
+        grace_period: 1m
+        sigkill_fallback: false
+      init_containers:
+        - name: prepare
+          image: docker.io/library/busybox:1.36
+          args: [sh, -c, "mkdir -p /data && touch /data/initialized"]
+          env:
+            - { name: MODE, value: "1" }
+          volumes:
+            - { source: { volume: { name: state } }, path: /data }
+          timeout: 2m
+"#;
+
+fn with_init(from: &str, to: &str) -> String {
+    assert!(WITH_INIT.contains(from), "{from}");
+    WITH_INIT.replace(from, to)
+}
+
+#[test]
+fn lifecycle_and_init_containers_are_read_and_rendered() {
+    let manifest = read("web.yaml", WITH_INIT.as_bytes()).unwrap().remove(0);
+    let fleet_protocol::Score::PodmanV0(score) = &manifest.spec.score;
+    assert_eq!(score.init_containers[0].timeout.duration().as_secs(), 120);
+    assert!(!score.lifecycle().sigkill_fallback);
+    let text = to_yaml(&manifest.metadata, &manifest.spec, None::<()>);
+    insta::assert_snapshot!(text);
+    assert_eq!(
+        read("again.yaml", text.as_bytes()).unwrap()[0].spec,
+        manifest.spec
+    );
+}
+
+#[test]
+fn each_fault_in_lifecycle_and_init_containers_is_shown_at_its_line() {
+    let all: Vec<_> = [
+        ("SIGINT", "SIGKILL"),
+        ("grace_period: 1m", "grace_period: 0s"),
+        ("grace_period: 1m", "grace_period: 1 minute"),
+        ("grace_period:", "graceperiod:"),
+        ("sigkill_fallback: false", "sigkill_fallback: \"no\""),
+        ("- name: prepare", "- name: Prepare_1"),
+        ("          image: docker.io/library/busybox:1.36\n", ""),
+        ("busybox:1.36", "busybox"),
+        (
+            "args: [sh, -c, \"mkdir -p /data && touch /data/initialized\"]",
+            "args: touch /data/initialized",
+        ),
+        ("[sh, -c,", "[sleep, 5,"),
+        ("name: MODE", "name: MO-DE"),
+        ("path: /data }", "path: data }"),
+        ("timeout: 2m", "timeout: 2d"),
+        ("timeout:", "time_out:"),
+    ]
+    .into_iter()
+    .map(|(from, to)| errors_of(&with_init(from, to)))
+    .collect();
+    insta::assert_snapshot!(all.join("\n\n"));
+}
+
+#[test]
+fn a_warning_is_shown_at_its_line_however_the_script_is_written() {
+    let places: Vec<_> = [
+        "[sh, -c, \"cd /data && mkdir x\"]",
+        "[sh, -c, 'mkdir /data/x']",
+        "[mkdir, /data/x]",
+        "\n            - sh\n            - -c\n            - |\n              set -e\n              mkdir /data/x",
+        "\n            - sh\n            - -c\n            - |-\n\n              mkdir  /data/x",
+        "\n            - sh\n            - -c\n            - >\n              mkdir /data/x;\n              true",
+        "\n            - sh\n            - -c\n            - mkdir /data/x",
+        "[sh, -c, \"true;\n              mkdir /data/x\"]",
+    ]
+    .into_iter()
+    .map(|args| {
+        let text = with_init("[sh, -c, \"mkdir -p /data && touch /data/initialized\"]", args);
+        let manifest = read("web.yaml", text.as_bytes()).unwrap().remove(0);
+        let [warning] = manifest.warnings.as_slice() else {
+            panic!("{args}: {:?}", manifest.warnings);
+        };
+        warning.to_string()
+    })
+    .collect();
+    insta::assert_snapshot!(places.join("\n\n"));
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
@@ -217,6 +311,20 @@ proptest! {
     fn no_yaml_like_text_makes_the_reader_panic(text in "([a-z]{0,3}[:\\-&*!|>\\[\\]{}\"'#,?%@ \n\t]{1,3}|<<: |- |\u{e9}\u{4e16}){0,60}") {
         if let Err(errors) = read("x.yaml", text.as_bytes()) {
             prop_assert!(!errors.to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_manifest_with_a_script_with_one_slice_replaced_never_panics(
+        at in 0usize..WITH_INIT.len(), len in 0usize..60, with in "(mkdir x|[|>\"'&;\n ]|\\PC){0,8}",
+    ) {
+        let mut bytes = WITH_INIT.as_bytes().to_vec();
+        let end = (at + len).min(bytes.len());
+        bytes.splice(at..end, with.into_bytes());
+        for manifest in read("x.yaml", &bytes).unwrap_or_default() {
+            for warning in &manifest.warnings {
+                prop_assert!(warning.line >= 1 && warning.column >= 1 && !warning.to_string().is_empty());
+            }
         }
     }
 

@@ -20,10 +20,9 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
-use super::Behaviour;
-use super::script::{Dice, Script};
+use super::script::{Asked, Dice, Script};
+use super::{Behaviour, logs};
 use crate::clock::Clock;
-use crate::fleet::views::image;
 use crate::store::nats::Connection;
 use crate::store::nats::connect::{Session, backoff};
 
@@ -225,13 +224,13 @@ impl SimDevice {
             Err(error) => self.refuse(&name, error.kind(), error.detail()).await,
             Ok(desired) => {
                 let generation = desired.generation;
-                let image = image(&desired.score);
+                let asked = Asked::of(&desired.score);
                 match self.scripts.get_mut(&name) {
                     Some(script) if script.state().observed_generation == generation => return Ok(()),
-                    Some(script) => script.change(image, generation, now),
+                    Some(script) => script.change(asked, generation, now),
                     None => drop(
                         self.scripts
-                            .insert(name.clone(), Script::new(name.clone(), image, generation, now)),
+                            .insert(name.clone(), Script::new(name.clone(), asked, generation, now)),
                     ),
                 }
                 self.schedule(&name, self.dice().wait);
@@ -260,6 +259,7 @@ impl SimDevice {
         let wait = self.behaviour.latency.mul_f64(0.5 + fastrand::f64());
         Dice {
             fails: fastrand::f64() < self.behaviour.failure_rate,
+            way: fastrand::f64(),
             wait,
         }
     }
@@ -294,7 +294,7 @@ impl SimDevice {
     /// A desired state that cannot be read is reported as such; what runs goes on.
     async fn refuse(&mut self, name: &DeploymentName, kind: &str, detail: String) -> Result<(), Ended> {
         let now = self.clock.now();
-        let mut state = Script::new(name.clone(), String::new(), 0, now).state().clone();
+        let mut state = Script::refused(name.clone(), now).state().clone();
         state.phase = fleet_protocol::Phase::Failed;
         state.cause = Some(Cause::new(kind, detail));
         self.put(&DEPLOYMENT_STATE, &self.key(name), &state).await
@@ -357,24 +357,36 @@ impl SimDevice {
     }
 
     async fn answer(&self, request: async_nats::Message) -> Result<(), Ended> {
-        let Some(reply) = request.reply else { return Ok(()) };
-        let pong = Pong {
-            agent_version: self.info().agent_version,
-            at: self.clock.now(),
+        let Some(reply) = request.reply.clone() else {
+            return Ok(());
         };
-        let answer = if request.subject.as_str() == command::ping(&self.id) {
-            Reply::Done(pong)
-        } else {
-            Reply::Refused(Cause::new(
-                "command-unknown",
-                "a simulated device knows ping only",
-            ))
-        };
+        let payload = self.reply_to(&request);
         self.connection
             .client()
-            .publish(reply, wire::encode(&answer).into())
+            .publish(reply, payload.into())
             .await
             .map_err(text)
+    }
+
+    fn reply_to(&self, request: &async_nats::Message) -> Vec<u8> {
+        let (subject, now) = (request.subject.as_str(), self.clock.now());
+        if subject == command::ping(&self.id) {
+            return wire::encode(&Reply::Done(Pong {
+                agent_version: self.info().agent_version,
+                at: now,
+            }));
+        }
+        match fleet_protocol::logs::deployment_of(&self.id, subject) {
+            Some(Ok(name)) => {
+                let script = self.scripts.get(&name);
+                wire::encode(&logs::answer(&name, script, &request.payload, now))
+            }
+            Some(Err(error)) => refused("request-malformed", format!("the subject {subject} {error}")),
+            None => refused(
+                "command-unknown",
+                "a simulated device knows ping and logs only".to_owned(),
+            ),
+        }
     }
 
     async fn put<T: Serialize>(&self, bucket: &Bucket, key: &str, message: &T) -> Result<(), Ended> {
@@ -389,6 +401,10 @@ impl SimDevice {
 /// Waits until the connection is another one than `session`.
 async fn made_anew(connection: &mut watch::Receiver<Session>, session: u64) {
     connection.wait_for(|now| now.number != session).await.ok();
+}
+
+fn refused(kind: &str, detail: String) -> Vec<u8> {
+    wire::encode(&Reply::<Pong>::Refused(Cause::new(kind, detail)))
 }
 
 fn text(error: impl std::fmt::Display) -> Ended {

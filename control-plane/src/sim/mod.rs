@@ -2,12 +2,14 @@
 //!
 //! - [`SimOptions`] says how many, and how they behave; [`Simulation::start`] lets them live
 //! - [`script`]: which phases a deployment goes through, and when; pure
+//! - [`logs`]: what it answers to who asks for logs
 //! - [`device`]: one device: info, heartbeats, its one consumer, its states
 //!
 //! Devices share connections (one for each [`SimOptions::per_connection`]), so that a thousand fit on a small machine; with
 //! a folder of credentials each has its own, as in the field. What they do not do: run anything.
 
 pub mod device;
+mod logs;
 pub mod script;
 
 use std::collections::BTreeMap;

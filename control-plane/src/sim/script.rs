@@ -3,18 +3,52 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use fleet_protocol::state::{MAX_MARKS, PhaseMark, PullProgress, Running};
-use fleet_protocol::{Cause, DeploymentName, DeploymentState, PROTOCOL_VERSION, Phase};
+use fleet_protocol::cause::Exit;
+use fleet_protocol::state::{CrashLoop, Cutover, InitProgress, MAX_MARKS, PhaseMark, PullProgress, Running};
+use fleet_protocol::{Cause, DeploymentName, DeploymentState, PROTOCOL_VERSION, Phase, Score};
 
 /// Layers of every simulated image.
 const LAYERS: u32 = 4;
+/// Failed tries after which systemd starts the container again and again by itself.
+const CRASH_LOOP_AFTER: u32 = 2;
+
+/// What a specification asks for, as far as a simulated device cares.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    image: String,
+    inits: Vec<String>,
+    grace: Duration,
+}
+
+impl Asked {
+    /// From a score.
+    #[must_use]
+    pub fn of(score: &Score) -> Self {
+        let Score::PodmanV0(score) = score;
+        Self {
+            image: score.image.to_string(),
+            inits: score
+                .init_containers
+                .iter()
+                .map(|init| init.name.clone())
+                .collect(),
+            grace: score.lifecycle().grace_period.duration(),
+        }
+    }
+}
 
 /// A deployment on a simulated device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Script {
     name: DeploymentName,
-    image: String,
+    asked: Asked,
     state: DeploymentState,
+    /// The version that is being replaced: its generation, and how long its end took.
+    replaced: Option<(u64, Duration)>,
+    /// Since when nothing serves.
+    down_since: Option<DateTime<Utc>>,
+    /// How often its main container was started, over all generations.
+    runs: u32,
 }
 
 /// Chance, given from outside so that tests own it.
@@ -22,6 +56,8 @@ pub struct Script {
 pub struct Dice {
     /// The start will fail.
     pub fails: bool,
+    /// Which way of two or more, 0 to 1.
+    pub way: f64,
     /// Time until the next step.
     pub wait: Duration,
 }
@@ -29,17 +65,31 @@ pub struct Dice {
 impl Script {
     /// Takes up a desired state.
     #[must_use]
-    pub fn new(name: DeploymentName, image: String, generation: u64, now: DateTime<Utc>) -> Self {
+    pub fn new(name: DeploymentName, asked: Asked, generation: u64, now: DateTime<Utc>) -> Self {
         Self {
             name,
-            image,
+            asked,
             state: fresh(generation, None, now),
+            replaced: None,
+            down_since: None,
+            runs: 0,
         }
     }
 
+    /// One whose desired state cannot be read.
+    #[must_use]
+    pub fn refused(name: DeploymentName, now: DateTime<Utc>) -> Self {
+        let asked = Asked {
+            image: String::new(),
+            inits: Vec::new(),
+            grace: Duration::ZERO,
+        };
+        Self::new(name, asked, 0, now)
+    }
+
     /// Takes up another generation; what runs goes on until it is replaced.
-    pub fn change(&mut self, image: String, generation: u64, now: DateTime<Utc>) {
-        self.image = image;
+    pub fn change(&mut self, asked: Asked, generation: u64, now: DateTime<Utc>) {
+        self.asked = asked;
         self.state = fresh(generation, self.state.running.take(), now);
     }
 
@@ -49,6 +99,24 @@ impl Script {
         &self.state
     }
 
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &DeploymentName {
+        &self.name
+    }
+
+    /// The names of its init containers, in order.
+    #[must_use]
+    pub fn inits(&self) -> &[String] {
+        &self.asked.inits
+    }
+
+    /// How often its main container was started.
+    #[must_use]
+    pub fn runs(&self) -> u32 {
+        self.runs
+    }
+
     /// Does the next step; gives the time until the one after it, or nothing when it is at rest.
     pub fn step(&mut self, dice: Dice, now: DateTime<Utc>) -> Option<Duration> {
         let still_pulling = self.pull_goes_on();
@@ -56,14 +124,15 @@ impl Script {
             Phase::Pending => self.pull(now),
             Phase::Pulling if still_pulling => {}
             Phase::Pulling if self.state.running.is_some() => self.enter(Phase::Upgrading, now),
-            Phase::Pulling | Phase::Upgrading => self.enter(Phase::Starting, now),
-            Phase::Starting if dice.fails => self.fail(dice.wait * 8, now),
-            Phase::Starting => self.run(now),
-            Phase::Failed => {
-                self.state.cause = None;
-                self.state.next_try_at = None;
-                self.enter(Phase::Starting, now);
+            Phase::Pulling => self.start(now),
+            Phase::Upgrading => {
+                self.stop(dice, now);
+                self.start(now);
             }
+            Phase::Starting if dice.fails => self.fail(dice, now),
+            Phase::Starting if self.state.init.is_some() => self.next_init(),
+            Phase::Starting => self.run(now),
+            Phase::Failed => self.start(now),
             Phase::Running | Phase::Finished | Phase::Removing | Phase::Unknown(_) => return None,
         }
         match self.state.phase {
@@ -92,30 +161,84 @@ impl Script {
         }
     }
 
-    fn fail(&mut self, wait: Duration, now: DateTime<Utc>) {
+    /// The old container ends: most at once, some only when they are killed.
+    fn stop(&mut self, dice: Dice, now: DateTime<Utc>) {
+        let Some(old) = self.state.running.take() else {
+            return;
+        };
+        let took = if dice.way < 0.05 {
+            self.asked.grace
+        } else {
+            (dice.wait / 10).min(self.asked.grace)
+        };
+        self.replaced = Some((old.generation, took));
+        self.down_since = Some(now);
+    }
+
+    fn start(&mut self, now: DateTime<Utc>) {
+        self.state.cause = None;
+        self.state.next_try_at = None;
+        self.enter(Phase::Starting, now);
+        self.state.init = self.init(0);
+    }
+
+    fn init(&self, index: usize) -> Option<InitProgress> {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Some(InitProgress {
+            name: self.asked.inits.get(index)?.clone(),
+            step: count(index + 1),
+            of: count(self.asked.inits.len()),
+        })
+    }
+
+    /// Goes on to the next init container, or to the main one.
+    fn next_init(&mut self) {
+        let done = self.state.init.take().map_or(0, |init| init.step);
+        self.state.init = self.init(done as usize);
+    }
+
+    /// What is being started fails: an init container if one runs, else the main container, in one of a few ways.
+    fn fail(&mut self, dice: Dice, now: DateTime<Utc>) {
         self.state.failed_tries += 1;
-        self.state.cause = Some(Cause::new(
-            "start-failed",
-            "the container ended with status 1 right after its start (simulated): look at its log, then apply again",
-        ));
-        self.state.next_try_at = TimeDelta::from_std(wait).ok().map(|wait| now + wait);
+        self.state.next_try_at = TimeDelta::from_std(dice.wait * 8).ok().map(|wait| now + wait);
+        self.state.cause = Some(match &self.state.init {
+            Some(init) => init_failure(&init.name, dice.way),
+            None => main_failure(dice.way),
+        });
+        if self.state.init.is_none() && self.state.failed_tries >= CRASH_LOOP_AFTER {
+            self.state.crash_loop = Some(CrashLoop {
+                restarts: self.state.failed_tries,
+                next_restart_at: self.state.next_try_at,
+            });
+        }
         self.enter(Phase::Failed, now);
     }
 
     fn run(&mut self, now: DateTime<Utc>) {
+        self.runs += 1;
         self.state.running = Some(Running {
             generation: self.state.observed_generation,
-            image: self.image.clone(),
+            image: self.asked.image.clone(),
             digest: None,
             unit: format!("fleet-{}.service", self.name),
             invocation_id: format!("{:032x}", now.timestamp_micros()),
             started_at: now,
         });
+        let down = self.down_since.take().map(|since| now - since);
+        if let (Some((from_generation, stop)), Some(down)) = (self.replaced.take(), down) {
+            self.state.cutover = Some(Cutover {
+                from_generation,
+                stop_millis: u64::try_from(stop.as_millis()).unwrap_or(u64::MAX),
+                down_millis: u64::try_from(down.num_milliseconds()).unwrap_or(0),
+            });
+        }
+        self.state.crash_loop = None;
         self.enter(Phase::Running, now);
     }
 
     fn enter(&mut self, phase: Phase, now: DateTime<Utc>) {
         self.state.progress = None;
+        self.state.init = None;
         self.state.since = now;
         if self.state.marks.len() == MAX_MARKS {
             self.state.marks.remove(0);
@@ -126,6 +249,63 @@ impl Script {
         });
         self.state.phase = phase;
     }
+}
+
+fn init_failure(name: &str, way: f64) -> Cause {
+    let mut cause = if way < 0.8 {
+        Cause::new(
+            "init-failed",
+            format!(
+                "the init container {name} ended with exit status 1, so the main container was not started (simulated): look at its log, \
+                 then correct the specification; it is run again by itself"
+            ),
+        )
+    } else {
+        Cause::new(
+            "init-timeout",
+            format!(
+                "the init container {name} took longer than its timeout and was killed (simulated): look at its log, or give it more time"
+            ),
+        )
+    };
+    cause.exit = Some(if way < 0.8 {
+        Exit::Status(1)
+    } else {
+        Exit::Signal(9)
+    });
+    cause.init = Some(name.to_owned());
+    cause.with_log(&[
+        format!("{name}: opening the database"),
+        "error: column \"price\" of relation \"items\" already exists".to_owned(),
+    ])
+}
+
+fn main_failure(way: f64) -> Cause {
+    let (kind, detail, exit) = if way < 0.6 {
+        (
+            "exited-early",
+            "the container ended with exit status 1 right after its start (simulated): look at its log, then apply again",
+            Some(Exit::Status(1)),
+        )
+    } else if way < 0.8 {
+        (
+            "exec-failed",
+            "the container's program cannot be run: /app/server is not there (simulated): correct args or image, then apply again",
+            Some(Exit::Status(127)),
+        )
+    } else {
+        (
+            "unhealthy",
+            "the container's health check failed three times (simulated): look at its log, then apply again",
+            None,
+        )
+    };
+    let mut cause = Cause::new(kind, detail);
+    cause.exit = exit;
+    cause.with_log(&[
+        "starting".to_owned(),
+        "\u{1b}[31merror\u{1b}[0m: cannot bind port 8080: address in use".to_owned(),
+    ])
 }
 
 fn fresh(generation: u64, running: Option<Running>, now: DateTime<Utc>) -> DeploymentState {
@@ -150,76 +330,4 @@ fn fresh(generation: u64, running: Option<Running>, now: DateTime<Utc>) -> Deplo
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WAIT: Duration = Duration::from_millis(10);
-
-    fn phases(script: &Script) -> Vec<&str> {
-        script
-            .state()
-            .marks
-            .iter()
-            .map(|mark| mark.phase.as_str())
-            .collect()
-    }
-
-    fn drive(script: &mut Script, mut fails: u32) {
-        while script
-            .step(
-                Dice {
-                    fails: fails > 0,
-                    wait: WAIT,
-                },
-                DateTime::UNIX_EPOCH,
-            )
-            .is_some()
-        {
-            if script.state().phase == Phase::Failed {
-                fails -= 1;
-            }
-        }
-    }
-
-    #[test]
-    fn a_first_start_pulls_and_starts_and_a_change_upgrades() {
-        let mut script = Script::new("web".parse().unwrap(), "r/a:1".into(), 1, DateTime::UNIX_EPOCH);
-        drive(&mut script, 0);
-        assert_eq!(phases(&script), ["Pending", "Pulling", "Starting", "Running"]);
-        script.change("r/a:2".into(), 2, DateTime::UNIX_EPOCH);
-        assert_eq!(
-            script.state().running.as_ref().map(|running| running.generation),
-            Some(1)
-        );
-        drive(&mut script, 0);
-        assert_eq!(
-            phases(&script),
-            ["Pending", "Pulling", "Upgrading", "Starting", "Running"]
-        );
-        assert_eq!(
-            script.state().running.as_ref().map(|running| running.generation),
-            Some(2)
-        );
-    }
-
-    #[test]
-    fn a_failure_says_why_and_is_tried_again() {
-        let mut script = Script::new("web".parse().unwrap(), "r/a:1".into(), 1, DateTime::UNIX_EPOCH);
-        while script.state().phase != Phase::Failed {
-            script.step(
-                Dice {
-                    fails: true,
-                    wait: WAIT,
-                },
-                DateTime::UNIX_EPOCH,
-            );
-        }
-        assert!(script.state().cause.is_some() && script.state().next_try_at.is_some());
-        drive(&mut script, 1);
-        assert_eq!(script.state().phase, Phase::Running);
-        assert_eq!(
-            (script.state().failed_tries, script.state().cause.is_none()),
-            (2, true)
-        );
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ mod server;
 
 mod changes;
 mod command_line;
+mod lint;
 mod logs;
 mod reading;
 mod recovering;
@@ -35,6 +36,7 @@ use fleet_control_plane::api::types::{
 use fleet_control_plane::ctl::{self, Cli, Client, Context, Exit, Terminal};
 use fleet_control_plane::deploy::companion::Placed;
 use fleet_control_plane::deploy::companion::logs::LogsOf;
+use fleet_control_plane::deploy::lint::{Warning, lint_score};
 use fleet_control_plane::fleet::view::PairView;
 use fleet_control_plane::web::Source;
 use futures_util::{StreamExt, stream};

@@ -45,11 +45,23 @@ fn found<T: serde::Serialize>(server: &Server, view: Option<T>, what: &str) -> R
     }
 }
 
+/// What a lint of tomorrow finds.
+fn a_newer_servers_warning() -> Warning {
+    Warning {
+        path: "spec.score.podman_v0.init_containers[0].args[0]".to_owned(),
+        line: 1,
+        rule: "of-tomorrow".to_owned(),
+        found: "something\u{1b}[31m".to_owned(),
+        why: "it happens twice".to_owned(),
+        fix: "do it once".to_owned(),
+    }
+}
+
 async fn put(
     Shared(server): Fleet,
     Path(name): Path<String>,
     Query(query): Query<ChangeQuery>,
-    Json(_): Json<PutDeployment>,
+    Json(body): Json<PutDeployment>,
 ) -> Response {
     server
         .changes
@@ -76,6 +88,11 @@ async fn put(
     Json(ChangeAnswer {
         outcome,
         dry_run: query.dry_run,
+        warnings: lint_score(&body.spec.score)
+            .into_iter()
+            .map(|warning| warning.under("spec"))
+            .chain((name == "newer").then(a_newer_servers_warning))
+            .collect(),
         name,
         generation,
         devices: 12,
@@ -94,6 +111,7 @@ async fn delete(Shared(server): Fleet, Path(name): Path<String>) -> Response {
         name,
         generation: 6,
         devices: 12,
+        warnings: Vec::new(),
     })
     .into_response()
 }

@@ -181,3 +181,34 @@ async fn a_deployment_of_a_newer_control_plane_is_not_written_over() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_init_containers_must_not_do_twice_is_warned_of_and_refused_on_demand() {
+    let rig = rig().await;
+    let mut body = web("lyon");
+    body["spec"]["score"]["podman_v0"]["init_containers"] = json!([{ "name": "prepare", "image": "r.example/tools:1", "args": ["sh", "-c", "true\nmkdir /data/x"] }]);
+    let before = rig.store.writes();
+    let (status, refused) = rig.put("/api/v0/deployments/web?strict=true", &body).await;
+    assert_eq!(
+        (status, &refused["kind"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("warnings"))
+    );
+    let path = "spec.score.podman_v0.init_containers[0].args[2]";
+    assert_eq!(refused["problems"][0]["path"], path);
+    assert_eq!(rig.store.writes(), before, "nothing is written");
+    let (status, answer) = rig.put("/api/v0/deployments/web", &body).await;
+    assert_eq!(
+        (status, &answer["outcome"]),
+        (StatusCode::CREATED, &json!("created"))
+    );
+    let warning = &answer["warnings"][0];
+    assert_eq!(
+        (&warning["path"], &warning["line"], &warning["rule"]),
+        (&json!(path), &json!(2), &json!("mkdir"))
+    );
+    let (status, answer) = rig.put("/api/v0/deployments/web?strict=true", &web("lyon")).await;
+    assert_eq!(
+        (status, &answer["warnings"]),
+        (StatusCode::OK, &serde_json::Value::Null)
+    );
+}

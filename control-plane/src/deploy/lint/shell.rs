@@ -25,7 +25,7 @@ impl Reader<'_> {
             tracing::debug!("the grammar of bash does not fit the library: no script is read");
             return;
         }
-        let Some(tree) = parser.parse(&script.text, None) else {
+        let Some(tree) = parser.parse(ascii(&script.text), None) else {
             return;
         };
         let names = self.init.env.iter().map(|variable| &variable.name);
@@ -44,6 +44,14 @@ impl Reader<'_> {
         };
         script.statements(tree.root_node(), guard, &Around::default());
     }
+}
+
+/// The text with a letter for each byte outside ASCII, so that each place in it is the same. The grammar's scanner asks C's `isdigit` about
+/// whole characters, which is a read out of bounds for most of them.
+fn ascii(text: &str) -> Vec<u8> {
+    text.bytes()
+        .map(|byte| if byte.is_ascii() { byte } else { b'x' })
+        .collect()
 }
 
 /// One script that is being read.

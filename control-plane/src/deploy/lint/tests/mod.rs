@@ -211,6 +211,21 @@ fn a_script_with_a_fault_is_read_around_it() {
 }
 
 #[test]
+fn characters_outside_ascii_do_not_crash_the_grammar_and_keep_their_places() {
+    for first in ["{", "{1..", "<<", "$", "2", ""] {
+        for character in ['\u{e9}', '\u{4e16}', '\u{1f600}', '\u{10fffd}'] {
+            script(&format!("echo {first}{character}{character} > /tmp/x"));
+        }
+    }
+    let warnings = lint(&score(&[
+        "sh",
+        "-c",
+        "echo \u{e9}\u{1f600} && mkdir '/data/\u{e9}t\u{e9}'",
+    ]));
+    assert_eq!(warnings[0].found, "mkdir /data/\u{e9}t\u{e9}");
+}
+
+#[test]
 fn the_work_is_bounded() {
     let start = std::time::Instant::now();
     for (text, times) in [
