@@ -218,6 +218,7 @@ pub fn text(status: &Status, now: DateTime<Utc>) -> String {
             age(now, state.since)
         );
         let _ = writeln!(text, "{}", line.trim_end());
+        details(&mut text, state, now);
         if let Some(running) = state
             .running
             .as_ref()
@@ -227,6 +228,37 @@ pub fn text(status: &Status, now: DateTime<Utc>) -> String {
         }
     }
     text
+}
+
+/// What else is known of a deployment, below its line: its step, what goes wrong again and again, its last words.
+fn details(text: &mut String, state: &DeploymentState, now: DateTime<Utc>) {
+    let mut line = |words: String| {
+        let _ = writeln!(text, "{:<24} {words}", "");
+    };
+    if let Some(init) = &state.init {
+        line(format!(
+            "init container {} runs ({} of {})",
+            init.name, init.step, init.of
+        ));
+    }
+    if let Some(crash_loop) = &state.crash_loop {
+        let next = match crash_loop.next_restart_at {
+            Some(at) if at > now => format!("; the next in {}", age(at, now)),
+            _ => String::new(),
+        };
+        line(format!(
+            "crash loop: systemd started it again {} times{next}",
+            crash_loop.restarts
+        ));
+    }
+    for said in state.cause.iter().flat_map(|cause| &cause.log) {
+        // Whatever a container wrote cannot steer the terminal.
+        let plain: String = said
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        line(format!("| {plain}"));
+    }
 }
 
 /// Time from `then` to `now` in one unit; a clock that jumped back shows as 0 s.
@@ -285,7 +317,9 @@ mod tests {
             observed_generation: 2,
             phase: Phase::Failed,
             since: at(1_000),
-            cause: Some(Cause::new("image-not-found", "push it")),
+            cause: Some(
+                Cause::new("image-not-found", "push it").with_log(&["bad \u{1b}[31mluck".to_owned()]),
+            ),
             progress: None,
             running: Some(fleet_protocol::state::Running {
                 generation: 1,
@@ -298,7 +332,10 @@ mod tests {
             next_try_at: None,
             init: None,
             cutover: None,
-            crash_loop: None,
+            crash_loop: Some(fleet_protocol::state::CrashLoop {
+                restarts: 4,
+                next_restart_at: Some(at(1_270)),
+            }),
             failed_tries: 1,
             marks: Vec::new(),
         };
@@ -327,5 +364,13 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("generation 1 still runs"), "{text}");
+        assert!(
+            text.contains("started it again 4 times; the next in 30 s"),
+            "{text}"
+        );
+        assert!(
+            text.contains("| bad  [31mluck") && !text.contains('\u{1b}'),
+            "{text}"
+        );
     }
 }

@@ -133,6 +133,76 @@ async fn killed_while_it_waits_for_the_next_try_it_tries_again() {
     }
 }
 
+/// A version that must not be killed and, at first, does not end. `IMAGE` as generation 1, `NEXT_IMAGE` as 2, with an init container.
+fn polite(generation: u64, image: &str) -> String {
+    let more = format!(
+        r#""lifecycle":{{"grace_period":"1s","sigkill_fallback":false}},"init_containers":[{{"name":"prepare","image":"{image}"}}],"volumes""#
+    );
+    desired(generation, image).replace("\"volumes\"", &more)
+}
+
+#[tokio::test]
+async fn killed_at_each_stage_of_a_polite_change_nothing_is_killed_and_the_new_version_runs_in_the_end() {
+    for stage in ["Replacing", "StopIgnored"] {
+        for point in both(stage) {
+            scene(async |mut scene| {
+                scene.start();
+                scene.ask_for(polite(1, IMAGE)).await;
+                let old = scene.until_running(1).await.running.unwrap();
+                scene.stop().await;
+                scene.world.ignores_signals(&web(), true);
+                kill_at(&mut scene, &point, async |scene| {
+                    scene.ask_for(polite(2, NEXT_IMAGE)).await;
+                })
+                .await;
+                let state = scene.until_failed("stop-signal-ignored").await;
+                assert_eq!(state.running.unwrap().invocation_id, old.invocation_id, "{point}");
+                assert_eq!(
+                    scene.calls("units.restart") + scene.calls("units.stop"),
+                    0,
+                    "{point}"
+                );
+                scene.stop().await;
+                scene.world.ignores_signals(&web(), false);
+                scene.start();
+                scene.until_running(2).await;
+                let begun = scene.world.begun();
+                let order = begun.iter().rev().take(2).map(String::as_str);
+                assert_eq!(
+                    order.collect::<Vec<_>>(),
+                    ["fleet-web.service", "fleet-web.init-prepare.service"],
+                    "{point}"
+                );
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn killed_while_an_init_container_fails_the_next_agent_names_it_and_sees_it_succeed() {
+    for stage in ["Starting", "Down"] {
+        for point in both(stage) {
+            scene(async |mut scene| {
+                let lines = vec!["table is locked".to_owned()];
+                let fails = Behaviour::Exits { status: 4, lines };
+                scene.world.init_behaves(&web(), "prepare", fails);
+                kill_at(&mut scene, &point, async |scene| {
+                    scene.ask_for(polite(1, IMAGE)).await;
+                })
+                .await;
+                let state = scene.until_failed("init-failed").await;
+                assert_eq!(state.cause.unwrap().init.as_deref(), Some("prepare"), "{point}");
+                let (status, lines) = (0, Vec::new());
+                let heals = Behaviour::Exits { status, lines };
+                scene.world.init_behaves(&web(), "prepare", heals);
+                scene.until_running(1).await;
+            })
+            .await;
+        }
+    }
+}
+
 /// Cuts the power after the n-th durable write, for every n until a whole change passes without a cut.
 #[tokio::test]
 async fn a_power_cut_after_any_write_of_a_change_ends_with_the_new_version() {

@@ -25,9 +25,9 @@ use fleet_host::quadlet::{self, Digests, Rendered};
 use fleet_host::{Clock, Digest, Host, InvocationId, Journal, UnitFacts, UnitName};
 use fleet_machine::deployment::{At, Failure, Installed, Retry, Run};
 use fleet_protocol::cause::MAX_LOG_LINES;
-use fleet_protocol::{Cause, DeploymentName, PodmanV0Score};
+use fleet_protocol::{DeploymentName, PodmanV0Score};
 
-use super::failures::failure;
+use super::failures::{self, failure};
 use crate::shared::Shared;
 
 pub(super) use start::{Order, Replaced};
@@ -61,10 +61,7 @@ impl<H: Host> Place<H> {
 
     fn note_full_disk(&self, failure: &Failure) {
         if failure.kind == "disk-full" {
-            self.shared.health.wrong(Cause::new(
-                "disk-full",
-                "the data file system is full: remove deployments or volumes that are not needed",
-            ));
+            self.shared.health.wrong(failures::full_disk());
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleet_host::{Host, Images};
+use fleet_host::{DeviceFacts, Host, ImageError, Images, Pulled, Room};
 use fleet_machine::deployment::{Digests, Fact, Failure, Progress, Retry, Target};
 use fleet_protocol::PodmanV0Score;
 use fleet_protocol::score::ImageRef;
@@ -13,6 +13,8 @@ use tokio::time::Instant;
 use super::Place;
 use crate::deployment::failures::{self, failure};
 
+/// With so much free, in MiB, a pull begins while the registry is asked how large the image is.
+const ROOMY_MIB: u64 = 2048;
 /// Most often that the progress of a pull is told.
 const PROGRESS_EACH: Duration = Duration::from_secs(1);
 
@@ -76,13 +78,74 @@ impl<H: Host> Place<H> {
             }));
         };
         shared.images.repair_once(&shared.host).await;
-        let pulled = shared.host.images().pull(image, &mut progress).await;
-        let digest = pulled
-            .map_err(|error| failures::of_pull(name, &error))?
-            .digest
-            .to_string();
+        let pulled = match self.pull_if_it_fits(image, &mut progress).await {
+            Some(pulled) => pulled,
+            None => self.pull_after_pruning(image, &mut progress).await?,
+        };
+        if let Err(ImageError::NoRoom { .. }) = &pulled {
+            shared.health.wrong(failures::full_disk());
+        }
+        let pulled = pulled.map_err(|error| failures::of_pull(name, &error))?;
+        let digest = pulled.digest.to_string();
         shared.images.pulled(&shared.host, name, &digest).await;
         shared.health.right("disk-full");
         Ok(digest)
+    }
+
+    /// `None` when there is no room for it; then nothing of it was kept.
+    async fn pull_if_it_fits(
+        &self,
+        image: &ImageRef,
+        progress: &mut dyn FnMut(PullProgress),
+    ) -> Option<Result<Pulled, ImageError>> {
+        let images = self.shared.host.images();
+        let free = self
+            .shared
+            .host
+            .facts()
+            .vitals()
+            .map(|vitals| vitals.data_free_mib);
+        if free.is_ok_and(|mib| mib >= ROOMY_MIB) {
+            // Nothing can fill so much before the registry answered: the question costs no time. Dropping the pull kills it.
+            let mut pull = std::pin::pin!(images.pull(image, progress));
+            return tokio::select! {
+                biased;
+                pulled = &mut pull => Some(pulled),
+                room = images.room_for(image) => match fits(&room) {
+                    true => Some(pull.await),
+                    false => None,
+                },
+            };
+        }
+        match fits(&images.room_for(image).await) {
+            true => Some(images.pull(image, progress).await),
+            false => None,
+        }
+    }
+
+    /// Makes room by removing images that nothing uses; what runs, or is asked for, keeps its own.
+    async fn pull_after_pruning(
+        &self,
+        image: &ImageRef,
+        progress: &mut dyn FnMut(PullProgress),
+    ) -> Result<Result<Pulled, ImageError>, Failure> {
+        tracing::info!("there is no room for {image}: removing images that nothing uses");
+        let shared = &self.shared;
+        shared.images.prune(&shared.host).await;
+        match shared.host.images().room_for(image).await {
+            Ok(room) if !room.is_enough() => Err(failures::of_room(image.as_str(), &room)),
+            Ok(_) | Err(_) => Ok(shared.host.images().pull(image, progress).await),
+        }
+    }
+}
+
+/// What is unknown stops no pull.
+fn fits(room: &Result<Room, ImageError>) -> bool {
+    match room {
+        Ok(room) => room.is_enough(),
+        Err(error) => {
+            tracing::debug!("nobody can tell how much room there is: {error}");
+            true
+        }
     }
 }

@@ -4,14 +4,17 @@ mod ends;
 
 use std::time::Duration;
 
-use fleet_host::{ImageError, ImageErrorKind, LeftoversError, Remains, UnitFilesError, UnitsError};
+use fleet_host::{ImageError, ImageErrorKind, LeftoversError, Remains, Room, UnitFilesError, UnitsError};
 use fleet_machine::deployment::{End, Failure, Retry};
-use fleet_protocol::PodmanV0Score;
 use fleet_protocol::score::ImageRef;
+use fleet_protocol::{Cause, PodmanV0Score};
 
 pub(super) use ends::{RunEnd, ended_well, of_start, of_stop, ran_well, start_ended_well};
 
 use crate::words::chain;
+
+/// Of a pull that was not begun.
+const NO_SPACE: &str = "no-space";
 
 pub(super) fn failure(kind: &str, detail: impl Into<String>, retry: Retry) -> Failure {
     Failure::new(kind, detail, retry)
@@ -40,7 +43,34 @@ pub(super) fn of_pull(image: &str, error: &ImageError) -> Failure {
         .and_then(|rest| rest.strip_prefix(": "))
         .unwrap_or(&words);
     let detail = format!("{image} could not be pulled: {words}; {advice}");
-    failure(error.kind(), detail, retry(error.is_transient()))
+    let kind = match error {
+        ImageError::NoRoom { .. } => NO_SPACE,
+        _ => error.kind(),
+    };
+    failure(kind, detail, retry(error.is_transient()))
+}
+
+/// There is no room for an image, and nothing more can be collected.
+pub(super) fn of_room(image: &str, room: &Room) -> Failure {
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let needed = match room.needed {
+        Some(bytes) => format!("it needs about {} MiB", mib(bytes)),
+        None => "its size is not known".to_owned(),
+    };
+    let detail = format!(
+        "{image} is not pulled: {needed}, {} MiB are free, and {} MiB of them are kept in reserve; unused images are \
+         collected already: remove deployments or volumes that are not needed, or use a smaller image",
+        room.free >> 20,
+        mib(room.reserve),
+    );
+    failure(NO_SPACE, detail, Retry::Soon)
+}
+
+pub(super) fn full_disk() -> Cause {
+    Cause::new(
+        "disk-full",
+        "the data file system is full: remove deployments or volumes that are not needed",
+    )
 }
 
 /// A pull that failed for an image that init containers alone use names the first of them.

@@ -292,7 +292,8 @@ mod tests {
         assert_eq!(read(b""), Ok(LogRequest::default()));
         let newer = read(br#"{"lines":7,"follow":true}"#).unwrap();
         assert_eq!(newer.lines, 7);
-        for bytes in [&b"{"[..], b"7", br#"{"lines":-1}"#, &[b' '; MAX_REQUEST + 1]] {
+        let long = format!("{{}}{}", " ".repeat(MAX_REQUEST - 1));
+        for bytes in [&b"{"[..], b"7", br#"{"lines":-1}"#, long.as_bytes()] {
             let cause = read(bytes).unwrap_err();
             assert_eq!(cause.kind, "request-malformed");
         }

@@ -1,0 +1,303 @@
+//! Upgrades of one version after the other, with failures between, and containers that must not be killed: on a fake device
+//! and a real nats-server.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should stop where it is"
+)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{IMAGE, NEXT_IMAGE, Scene, desired, scene, unit, until, web};
+use fleet_host::ImageErrorKind;
+use fleet_host::fakes::Behaviour;
+use fleet_protocol::cause::Exit;
+use fleet_protocol::{DeploymentState, Phase};
+
+const THIRD: &str = "registry.test/web:3";
+
+/// As `desired`, with a policy for its end.
+fn polite(generation: u64, image: &str) -> String {
+    with_policy(
+        generation,
+        image,
+        r#"{"stop_signal":"SIGINT","grace_period":"1s","sigkill_fallback":false}"#,
+    )
+}
+
+fn with_policy(generation: u64, image: &str, policy: &str) -> String {
+    desired(generation, image).replace("\"volumes\"", &format!("\"lifecycle\":{policy},\"volumes\""))
+}
+
+fn runs(state: &DeploymentState) -> Option<u64> {
+    state.running.as_ref().map(|running| running.generation)
+}
+
+async fn run_first(scene: &mut Scene, value: String) -> DeploymentState {
+    scene.start();
+    scene.ask_for(value).await;
+    scene.until_running(1).await
+}
+
+#[tokio::test]
+async fn three_versions_follow_each_other_with_every_failure_between() {
+    scene(async |mut scene| {
+        scene.world.registry_holds(THIRD, 1);
+        run_first(&mut scene, desired(1, IMAGE)).await;
+        // The image of 2 cannot be had: 1 serves, and the state says both.
+        scene.world.registry_fails(NEXT_IMAGE, ImageErrorKind::NotFound);
+        scene.ask_for(desired(2, NEXT_IMAGE)).await;
+        let state = scene.until_failed("image-not-found").await;
+        assert_eq!((state.observed_generation, runs(&state)), (2, Some(1)));
+        // It is there and ends at once: there is no way back to 1.
+        scene.world.registry_holds(NEXT_IMAGE, 1);
+        let lines = vec!["no such table".to_owned()];
+        scene.world.behaves(&web(), Behaviour::Exits { status: 7, lines });
+        scene.ask_for(desired(3, NEXT_IMAGE)).await;
+        let state = scene.until_failed("exited-early").await;
+        let cause = state.cause.clone().unwrap();
+        assert_eq!((cause.exit, runs(&state)), (Some(Exit::Status(7)), None));
+        assert_eq!(cause.log, ["no such table"]);
+        // Its command does not exist.
+        let lines = Vec::new();
+        scene
+            .world
+            .behaves(&web(), Behaviour::Exits { status: 127, lines });
+        scene.ask_for(desired(4, IMAGE)).await;
+        let state = scene.until_failed("exec-failed").await;
+        assert_eq!((state.observed_generation, runs(&state)), (4, None));
+        // A new specification rolls forward from there, at once: what failed was another version.
+        scene.world.behaves(&web(), Behaviour::Runs);
+        scene.ask_for(desired(5, THIRD)).await;
+        let state = scene.until_running(5).await;
+        assert_eq!(
+            (runs(&state), state.failed_tries, state.cause),
+            (Some(5), 0, None)
+        );
+        let image = scene.world.running_image(&unit()).unwrap();
+        assert_eq!(
+            image,
+            format!("registry.test/web@{}", scene.world.registry_holds(THIRD, 1))
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whatever_keeps_an_image_away_the_old_version_runs_on_and_the_state_says_both() {
+    scene(async |mut scene| {
+        run_first(&mut scene, desired(1, IMAGE)).await;
+        let kinds = [
+            ImageErrorKind::NotFound,
+            ImageErrorKind::WrongArchitecture,
+            ImageErrorKind::Unauthorized,
+            ImageErrorKind::RegistryUnreachable,
+            ImageErrorKind::Tls,
+            ImageErrorKind::DiskFull,
+            ImageErrorKind::Corrupt,
+            ImageErrorKind::Timeout,
+            ImageErrorKind::Podman,
+        ];
+        for (generation, kind) in (2..).zip(kinds) {
+            let image = format!("registry.test/web:bad-{generation}");
+            scene.world.registry_fails(&image, kind);
+            scene.ask_for(desired(generation, &image)).await;
+            let state = scene
+                .until_state(kind.as_str(), |state| {
+                    state.observed_generation == generation && state.phase == Phase::Failed
+                })
+                .await;
+            assert_eq!(state.cause.as_ref().unwrap().kind, kind.as_str());
+            assert_eq!(runs(&state), Some(1), "{}", kind.as_str());
+            assert!(state.next_try_at.is_some());
+        }
+        assert_eq!(scene.calls("units.restart") + scene.calls("units.stop"), 0);
+        assert!(scene.world.running_image(&unit()).is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_image_that_does_not_fit_is_not_pulled_and_unused_ones_go_first() {
+    scene(async |mut scene| {
+        run_first(&mut scene, desired(1, IMAGE)).await;
+        scene.ask_for(desired(2, NEXT_IMAGE)).await;
+        scene.until_running(2).await;
+        scene.world.registry_holds(THIRD, 2);
+        scene.world.image_needs(THIRD, 900 << 20);
+        scene.world.set_data_free_mib(1024);
+        let pulls = scene.calls("images.pull");
+        scene.ask_for(desired(3, THIRD)).await;
+        let state = scene.until_failed("no-space").await;
+        let detail = &state.cause.as_ref().unwrap().detail;
+        assert!(
+            detail.contains("900 MiB") && detail.contains("1024 MiB"),
+            "{detail}"
+        );
+        assert_eq!(runs(&state), Some(2));
+        assert_eq!(scene.calls("images.pull"), pulls, "nothing of it was fetched");
+        let calls = scene.world.calls();
+        assert!(calls.iter().any(|call| call == "images.prune"));
+        assert!(scene.world.running_image(&unit()).is_some());
+        // Room was made.
+        scene.world.set_data_free_mib(2000);
+        scene.until_running(3).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_of_version_tells_how_long_nothing_was_up() {
+    scene(async |mut scene| {
+        scene.world.advance(Duration::from_secs(60));
+        let first = run_first(&mut scene, desired(1, IMAGE)).await;
+        assert_eq!(first.cutover, None);
+        scene.ask_for(desired(2, NEXT_IMAGE)).await;
+        let state = scene.until_running(2).await;
+        let cutover = state.cutover.unwrap();
+        assert_eq!((cutover.from_generation, cutover.down_millis), (1, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_container_that_heeds_its_signal_is_replaced_without_a_kill() {
+    scene(async |mut scene| {
+        run_first(&mut scene, polite(1, IMAGE)).await;
+        scene.ask_for(polite(2, NEXT_IMAGE)).await;
+        scene.until_running(2).await;
+        let calls = scene.world.calls();
+        let at = |call: &str| calls.iter().position(|made| made.starts_with(call)).unwrap();
+        assert!(
+            at("containers.signal web SIGINT") < at("units.restart"),
+            "{calls:#?}"
+        );
+    })
+    .await;
+}
+
+async fn until_ignored(scene: &Scene, generation: u64) -> DeploymentState {
+    let state = scene
+        .until_state("ignored", |state| {
+            let kind = state.cause.as_ref().map(|cause| cause.kind.as_str());
+            state.observed_generation == generation && kind == Some("stop-signal-ignored")
+        })
+        .await;
+    assert_eq!(scene.calls("units.restart") + scene.calls("units.stop"), 0);
+    assert!(scene.world.running_image(&unit()).is_some());
+    state
+}
+
+#[tokio::test]
+async fn a_container_that_ignores_its_signal_goes_on_and_is_named_until_it_ends_by_itself() {
+    scene(async |mut scene| {
+        let first = run_first(&mut scene, polite(1, IMAGE)).await;
+        scene.world.ignores_signals(&web(), true);
+        scene.ask_for(polite(2, NEXT_IMAGE)).await;
+        let state = until_ignored(&scene, 2).await;
+        assert_eq!((state.phase.clone(), runs(&state)), (Phase::Failed, Some(1)));
+        assert_eq!(
+            state.running.unwrap().invocation_id,
+            first.running.unwrap().invocation_id
+        );
+        let detail = state.cause.unwrap().detail;
+        assert!(
+            detail.contains("fleet-web") && detail.contains("generation 1"),
+            "{detail}"
+        );
+        assert!(state.next_try_at.is_some());
+        // It ends: systemd starts what its files say by now.
+        scene.world.crash(&unit());
+        let state = scene.until_running(2).await;
+        assert_eq!(
+            state.cutover.map(|cutover| cutover.from_generation),
+            None,
+            "the fake ends without stamps"
+        );
+        assert!(scene.world.running_image(&unit()).is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn from_a_container_that_ignores_its_signal_a_new_specification_rolls_forward_and_may_insist() {
+    scene(async |mut scene| {
+        scene.world.registry_holds(THIRD, 1);
+        run_first(&mut scene, polite(1, IMAGE)).await;
+        scene.world.ignores_signals(&web(), true);
+        // Without a policy of its own the new one does not lift the ban.
+        scene.ask_for(desired(2, NEXT_IMAGE)).await;
+        until_ignored(&scene, 2).await;
+        scene.ask_for(polite(3, THIRD)).await;
+        let state = until_ignored(&scene, 3).await;
+        assert_eq!(runs(&state), Some(1));
+        scene
+            .ask_for(with_policy(4, THIRD, r#"{"sigkill_fallback":true}"#))
+            .await;
+        scene.until_running(4).await;
+        assert_eq!(scene.calls("units.restart"), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn going_back_to_the_version_that_would_not_end_restarts_nothing() {
+    scene(async |mut scene| {
+        let first = run_first(&mut scene, polite(1, IMAGE)).await;
+        scene.world.ignores_signals(&web(), true);
+        scene.ask_for(polite(2, NEXT_IMAGE)).await;
+        until_ignored(&scene, 2).await;
+        scene.ask_for(polite(3, IMAGE)).await;
+        let state = scene.until_running(3).await;
+        assert_eq!(
+            state.running.unwrap().invocation_id,
+            first.running.unwrap().invocation_id
+        );
+        assert_eq!(scene.calls("units.restart"), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_removal_asks_as_politely_and_says_why_it_waits() {
+    scene(async |mut scene| {
+        run_first(&mut scene, polite(1, IMAGE)).await;
+        scene.world.ignores_signals(&web(), true);
+        scene.take_away().await;
+        let state = until_ignored(&scene, 1).await;
+        assert_eq!(state.phase, Phase::Removing);
+        // The next agent knows the manners too.
+        scene.stop().await;
+        scene.start();
+        let signals = scene.calls("containers.signal");
+        until("asked again", async || scene.calls("containers.signal") > signals).await;
+        until_ignored(&scene, 1).await;
+        scene.stop().await;
+        scene.world.ignores_signals(&web(), false);
+        scene.start();
+        let scene = &scene;
+        until("gone", async || scene.state().await.is_none()).await;
+        assert_eq!(scene.world.podman_holds().len(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_edited_by_hand_asks_no_container_to_end() {
+    scene(async |mut scene| {
+        scene.settings.tuning.drift_check = Duration::from_millis(300);
+        run_first(&mut scene, polite(1, IMAGE)).await;
+        scene.world.ignores_signals(&web(), true);
+        let good = scene.world.file(&common::file()).unwrap();
+        scene.world.edit_by_hand(&common::file(), Some("[Container]\n"));
+        let edited = &scene;
+        until("repaired", async || {
+            edited.world.file(&common::file()).as_deref() == Some(&good)
+        })
+        .await;
+        scene.until_running(1).await;
+        assert_eq!(scene.calls("containers.signal"), 0);
+    })
+    .await;
+}
