@@ -2,6 +2,7 @@
 
 mod enrolment;
 mod journal;
+mod lint;
 mod manifest;
 mod partitions;
 mod score;
@@ -30,6 +31,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "manifest",
         run: manifest::run,
+    },
+    Target {
+        name: "lint",
+        run: lint::run,
     },
     Target {
         name: "enrolment",

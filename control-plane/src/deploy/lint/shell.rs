@@ -70,6 +70,13 @@ struct Around<'t> {
     redirects: Vec<Node<'t>>,
 }
 
+/// What follows a `&&` or `||`.
+struct Then<'t> {
+    or: bool,
+    right: Node<'t>,
+    around: Around<'t>,
+}
+
 impl<'t> Script<'t, '_, '_> {
     fn statements(&mut self, node: Node<'t>, guard: Guard, around: &Around<'t>) {
         for child in named(node) {
@@ -124,30 +131,27 @@ impl<'t> Script<'t, '_, '_> {
             return;
         };
         let or = (0..node.child_count()).any(|i| node.child(i).is_some_and(|child| child.kind() == "||"));
-        self.either(*left, or, *right, guard, &Around::default(), around);
+        let then = Then {
+            or,
+            right: *right,
+            around: around.clone(),
+        };
+        self.either(*left, then, guard, &Around::default());
     }
 
-    fn either(
-        &mut self,
-        left: Node<'t>,
-        or: bool,
-        right: Node<'t>,
-        guard: Guard,
-        around_left: &Around<'t>,
-        around: &Around<'t>,
-    ) {
-        let first = if or && !self.fails(right) {
+    fn either(&mut self, left: Node<'t>, then: Then<'t>, guard: Guard, around: &Around<'t>) {
+        let first = if then.or && !self.fails(then.right) {
             forgiven(guard)
         } else {
             guard
         };
-        self.statement(left, first, around_left);
-        let second = if or || self.asks(left) {
+        self.statement(left, first, around);
+        let second = if then.or || self.asks(left) {
             conditional(guard)
         } else {
             guard
         };
-        self.statement(right, second, around);
+        self.statement(then.right, second, &then.around);
     }
 
     fn pipeline(&mut self, node: Node<'t>, guard: Guard, around: &Around<'t>) {
@@ -198,7 +202,14 @@ impl<'t> Script<'t, '_, '_> {
             return self.redirects(&inner.redirects, node, guard);
         };
         match (right, piped) {
-            (Some(right), _) => self.either(body, or, right, guard, &inner, &Around::default()),
+            (Some(right), _) => {
+                let then = Then {
+                    or,
+                    right,
+                    around: Around::default(),
+                };
+                self.either(body, then, guard, &inner);
+            }
             (None, Some(piped)) => {
                 self.statement(body, guard, &inner);
                 let passes_on = self

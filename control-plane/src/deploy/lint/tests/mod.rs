@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 
+mod docs;
 mod guards;
 mod sql;
 mod tables;
