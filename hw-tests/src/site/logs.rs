@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::{KvError, Site};
 
-/// Longer than a device takes at worst.
+/// Longer than a device takes at worst, as long as it has a processor.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// What came of a question.

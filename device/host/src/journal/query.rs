@@ -23,7 +23,7 @@ use crate::names::InvocationId;
 /// Longest time for the last words of a run.
 const WORDS_WITHIN: Duration = Duration::from_secs(10);
 /// Longest time for one query, however many calls it takes; an answer is worth nothing once nobody waits for it.
-const QUERY_WITHIN: Duration = Duration::from_secs(6);
+const QUERY_WITHIN: Duration = Duration::from_secs(3);
 /// Longest line of the last words, in bytes.
 const MAX_WORDS: usize = 512;
 /// Most lines of the last words.

@@ -29,10 +29,10 @@ use crate::words::chain;
 
 /// Requests that are carried out at once; each holds up to a megabyte, and journalctl wants a processor.
 pub(super) const AT_ONCE: usize = 4;
-/// Longest time to an answer, the wait for a turn included: shorter than anybody waits for it.
-const WITHIN: Duration = Duration::from_secs(8);
-/// Longest wait for a turn; what is left is enough for the journal.
-const TURN_WITHIN: Duration = Duration::from_secs(2);
+/// Longest time to an answer, the wait for a turn included: the operator waits for 5 s.
+const WITHIN: Duration = Duration::from_secs(4);
+/// Longest wait for a turn; what is left is enough for the journal, which takes 3 s at worst.
+const TURN_WITHIN: Duration = Duration::from_secs(1);
 /// Room in a message for what is no line.
 const ENVELOPE: usize = 1024;
 
