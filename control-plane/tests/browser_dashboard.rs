@@ -83,7 +83,7 @@ impl Drop for Served {
     }
 }
 
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 12] = [
     "/",
     "/?q=lyon&state=Online",
     "/devices/basement-brest-11",
@@ -94,6 +94,7 @@ const PAGES: [&str; 11] = [
     "/deployments/orders/devices/basement-lyon-3",
     "/deployments/orders/devices/basement-lyon-6",
     LOGS,
+    "/deployments/web/devices/basement-nice-7/logs?q=R&lines=50",
     "/events",
 ];
 

@@ -241,7 +241,7 @@ async fn a_score_without_logs_says_so_and_what_a_device_refuses_is_in_its_words(
     let deployment = "orders".parse().unwrap();
     let page = page_of(LogQueryError::NotExposed { deployment }).await;
     assert!(page.contains("this deployment doesn't expose logs"), "{page}");
-    let cause = Cause::new("logs-no-previous", "orders <ran> once since the boot");
+    let cause = Box::new(Cause::new("logs-no-previous", "orders <ran> once since the boot"));
     let device = "basement-lyon-3".parse().unwrap();
     let page = page_of(LogQueryError::Refused { device, cause }).await;
     assert!(

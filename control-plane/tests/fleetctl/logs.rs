@@ -115,7 +115,10 @@ fn what_a_device_refuses_is_told_in_its_words_and_not_found_is_not_found() {
     let mut state = fabricated::calm(fixed_now());
     state.log_error = Some(LogQueryError::Refused {
         device: "basement-lyon-3".parse().unwrap(),
-        cause: fleet_protocol::Cause::new("logs-no-previous", "web ran only once since the boot\u{1b}[2J"),
+        cause: Box::new(fleet_protocol::Cause::new(
+            "logs-no-previous",
+            "web ran only once since the boot\u{1b}[2J",
+        )),
     });
     let ended = fleetctl(&serve(state), &[&LINE[..], &["-p"]].concat());
     assert_eq!(ended.exit, Some(Exit::NotFound));

@@ -6,11 +6,11 @@ use maud::{Markup, html};
 
 use super::frame::{Body, Section};
 use super::parts::{
-    causes, crumbs, device_state, encoded, fact, image, labels, logs_link, pair_line, path, problems, prose,
-    size,
+    causes, crumbs, device_state, encoded, fact, has_words, image, labels, logs_link, pair_line, path,
+    problems, prose, size,
 };
 use super::time;
-use crate::fleet::view::{DeviceView, PairState, PairView};
+use crate::fleet::view::{DeviceView, PairView};
 
 /// One device.
 pub(in crate::web) fn device(view: &DeviceView, now: DateTime<Utc>) -> Body {
@@ -50,7 +50,7 @@ fn pairs(pairs: &[PairView], now: DateTime<Utc>) -> Markup {
             tbody { @for pair in pairs {
                 tr id={ "pair-" (pair.deployment) } {
                     th scope="row" { a href=(path(&["deployments", &pair.deployment, "devices", &pair.device])) { (pair.deployment) } }
-                    td data-label="State" { (pair_line(pair, now)) @if pair.state == PairState::Failed { " " (logs_link(pair)) } }
+                    td data-label="State" { (pair_line(pair, now)) @if pair.cause.as_ref().is_some_and(has_words) { " " (logs_link(pair)) } }
                     td.image data-label="Image" { (pair_image(pair)) }
                     td.num data-label="Generation" { (generation(pair)) }
                 }

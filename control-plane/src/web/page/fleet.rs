@@ -7,7 +7,8 @@ use serde::Deserialize;
 use super::frame::{Body, Section, is_whole};
 use super::icon::{Icon, Tone, icon, of_attention, of_device, of_pair};
 use super::parts::{
-    bar, device_state, encoded, labels, logs_address, number, pair_bar, pair_counts, path, plural, prose,
+    bar, device_state, encoded, has_words, labels, logs_address, number, pair_bar, pair_counts, path, plural,
+    prose,
 };
 use super::time;
 use crate::api::types::{DeviceList, ListQuery};
@@ -149,7 +150,7 @@ fn attention_item(item: &Attention, now: DateTime<Utc>) -> Markup {
 
 /// The logs of the first device of a failure: alike failures say alike things.
 fn logs_of(item: &Attention) -> Markup {
-    let failed = item.kind == AttentionKind::Failed;
+    let failed = item.kind == AttentionKind::Failed && item.cause.as_ref().is_some_and(has_words);
     let init = item.cause.as_ref().and_then(|cause| cause.init.as_deref());
     html! {
         @if let (true, Some(name), Some(device)) = (failed, &item.deployment, item.devices.first()) {

@@ -73,8 +73,13 @@ pub(super) fn older(view: &PairView) -> Option<u64> {
 pub(super) fn why(view: &PairView) -> Markup {
     html! {
         @match &view.cause { Some(cause) => span.clip { (prose(&cause.detail)) }, None => span.quiet { "–" } }
-        @if view.state == PairState::Failed || view.crash_loop.is_some() { " " (logs_link(view)) }
+        @if view.crash_loop.is_some() || view.cause.as_ref().is_some_and(has_words) { " " (logs_link(view)) }
     }
+}
+
+/// A container ran and ended, so that its log says more; a pull that failed is no such cause.
+pub(super) fn has_words(cause: &Cause) -> bool {
+    cause.exit.is_some() || cause.init.is_some() || !cause.log.is_empty()
 }
 
 /// The way to a deployment's logs on a device: those of the init container that failed, where one did.

@@ -67,7 +67,7 @@ pub enum LogQueryError {
         /// The device.
         device: DeviceId,
         /// Why, in its words.
-        cause: Cause,
+        cause: Box<Cause>,
     },
     /// The device took the question and did not answer.
     #[error(

@@ -61,8 +61,10 @@ impl PodmanLogQuery {
         let mut chunk = match reply {
             Reply::Done(chunk) => chunk,
             Reply::Refused(cause) => {
-                let device = device.clone();
-                return Err(LogQueryError::Refused { device, cause });
+                return Err(LogQueryError::Refused {
+                    device: device.clone(),
+                    cause: Box::new(cause),
+                });
             }
         };
         if *source != chunk.source {
