@@ -1,5 +1,5 @@
-//! The long one for the agent: the power goes again and again while an image is pulled, while a container starts, and right after
-//! a record was written. Built with the feature `matrix` only:
+//! The long one for the agent: the power goes again and again while an image is pulled, while a container starts, all through an
+//! upgrade, and right after a record was written; and the agent is killed all through an upgrade. Built with the feature `matrix` only:
 //!
 //! ```sh
 //! cargo nextest run -p fleet-hw-tests --features matrix --test vm_matrix_agent_cuts
@@ -8,7 +8,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use fleet_hw_tests::site::{Trial, come_back, web};
+use fleet_hw_tests::site::{
+    Moment, Trial, Version, careful, come_back, require_initialized_in_this_boot, web,
+};
 use fleet_hw_tests::{Rig, Service, Weather};
 use fleet_protocol::{Phase, Score};
 use fleet_testbed::sample;
@@ -116,6 +118,70 @@ fn cuts_while_a_container_starts_are_followed_by_its_start() -> Result<()> {
             let of_this_run = state.running.as_ref().is_some_and(|now| now.invocation_id == run);
             state.phase == Phase::Running && of_this_run
         })?;
+        Ok(())
+    })
+}
+
+/// The first version runs, and every moment of the upgrades from there has its own next version.
+fn through_upgrades(
+    trial: &mut Trial,
+    mut fault: impl FnMut(&mut Trial, Moment) -> Result<()>,
+) -> Result<()> {
+    let first = Version::page("1")?;
+    trial.push(&first)?;
+    trial.kv.desire("web", 1, careful(&first))?;
+    trial.kv.wait_for_phase("web", 1, &Phase::Running, LONG)?;
+    for (generation, moment) in (2..).zip(Moment::ALL) {
+        let version = moment.version(&generation.to_string())?;
+        moment.reach(trial, generation, &version)?;
+        fault(trial, moment)?;
+        Moment::pass(trial);
+        trial.wait_for_page(&version.line(), LONG)?;
+        let run = trial.invocation("web")?;
+        trial
+            .kv
+            .wait_for_state("web", "the run of the new version", LONG, |state| {
+                state.observed_generation == generation
+                    && state.phase == Phase::Running
+                    && state.running.as_ref().is_some_and(|now| now.invocation_id == run)
+            })?;
+        require_initialized_in_this_boot(trial)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn cuts_all_through_an_upgrade_are_followed_by_the_new_version() -> Result<()> {
+    Trial::run("upgrade-cuts", |trial| {
+        through_upgrades(trial, |trial, moment| cut(trial, moment.when()))
+    })
+}
+
+#[test]
+fn an_agent_killed_all_through_an_upgrade_finishes_it() -> Result<()> {
+    Trial::run("upgrade-kills", |trial| {
+        through_upgrades(trial, |trial, moment| {
+            let shown = trial.kill_agent()?;
+            let phase = &shown["deployments"]["web"]["phase"];
+            trial.wait_for_next_agent(&shown["pid"].to_string(), LONG)?;
+            // Each death is one of its own here: systemd's growing patience is not what is tried.
+            trial.fleet("systemctl --user reset-failed fleet-agent.service")?;
+            eprintln!("killed when {}, in {phase}", moment.when());
+            Ok(())
+        })?;
+        // Each start of the container had its own run of the init container before, and there was no start too many.
+        let ran = trial
+            .fleet("podman exec fleet-web cat /data/runs")?
+            .lines()
+            .count();
+        let started = trial
+            .fleet("podman exec fleet-web cat /data/notes")?
+            .lines()
+            .count();
+        ensure!(
+            started == 1 + Moment::ALL.len() && ran >= started,
+            "{started} starts, {ran} runs of the init container"
+        );
         Ok(())
     })
 }
