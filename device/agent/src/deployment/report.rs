@@ -145,6 +145,46 @@ mod tests {
     }
 
     #[test]
+    fn a_container_that_is_down_is_told_with_its_end_and_its_crash_loop() {
+        use fleet_machine::deployment::{Digests, End, Goal, Installed, Retry, Unit};
+        let end = End {
+            exit: Some(Ended::Signal(11)),
+            log: vec!["bad luck".to_owned()],
+            restarts: Some(Restarts {
+                count: 4,
+                next_at: Some(9_000),
+            }),
+            ..End::default()
+        };
+        let of = Installed {
+            generation: 1,
+            spec: "a".to_owned(),
+            image: "r.io/a:1".to_owned(),
+            digest: "sha256:aa".to_owned(),
+            others: Digests::new(),
+            optimistic: false,
+        };
+        let state = State {
+            goal: Goal::Met,
+            unit: Unit::Down {
+                of,
+                failure: Failure::new("container-exited", "it ended", Retry::Soon).with_end(end),
+                next_try: None,
+                back: None,
+            },
+            ..State::default()
+        };
+        let told = report(&state).unwrap();
+        let cause = told.cause.unwrap();
+        assert_eq!((cause.exit, cause.log.len()), (Some(Exit::Signal(11)), 1));
+        let crash_loop = told.crash_loop.unwrap();
+        assert_eq!(
+            (crash_loop.restarts, crash_loop.next_restart_at),
+            (4, Some(time(9_000)))
+        );
+    }
+
+    #[test]
     fn a_state_that_was_never_told_anything_is_not_reported() {
         assert_eq!(report(&State::default()), None);
     }
