@@ -208,8 +208,8 @@ async fn a_reload_ends_runs_of_older_files_and_no_others() {
             .unwrap()
     };
     assert!(
-        at("Reload") < at("StopUnit"),
-        "its next try would be by the old files"
+        at("StopUnit") < at("Reload"),
+        "the main unit's waiting job would start without the new ones"
     );
 
     let (bus, units) = with_systemd().await;

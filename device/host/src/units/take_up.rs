@@ -54,21 +54,25 @@ impl UserUnits {
         })
     }
 
-    /// Reloads, and ends what init containers still do by older files: their next run is by the new ones, and those that are no
-    /// more would be tried for ever.
+    /// Ends what init containers still do by older files, and reloads: their next run is by the new ones, and those that are no more
+    /// would be tried for ever. In this order. After the reload a unit without a file has lost its own time limit and
+    /// what clears away behind it; and the start job of the main unit, which waits for it, would find nothing more to wait
+    /// for and start without the new ones. The stop takes that job along, since the main unit requires it.
     pub(super) async fn take_up_by_reload(&self, unit: &UnitName) -> Result<UnitFacts, UnitsError> {
         let mut old = Vec::new();
         for init in self.held_inits(unit).await? {
-            // One without a file is that of an agent which was killed between its reload and this.
+            // One without a file is that of an agent which was killed in the middle of this.
             if init.load_state == LoadState::NotFound || self.is_outdated(&init.name).await? {
                 old.push(init);
             }
         }
-        self.reload().await?;
-        for init in old {
+        for init in &old {
             if !init.is_down() {
                 self.stop_one(&init.name, INIT_STOP_WITHIN).await?;
             }
+        }
+        self.reload().await?;
+        for init in old {
             self.reset_failed(&init.name).await?;
         }
         self.glance(unit).await

@@ -1,0 +1,284 @@
+//! Init containers on the booted device: in order, to completion, before every fresh main container, with the agent or without it;
+//! and what a person sees of one that fails.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use fleet_hw_tests::site::{Trial, score};
+use fleet_hw_tests::{Rig, Service};
+use fleet_protocol::cause::Exit;
+use fleet_protocol::{Phase, Score};
+use serde_json::{Value, json};
+
+const DEPLOY: Duration = Duration::from_secs(240);
+const SOON: Duration = Duration::from_secs(150);
+const BOOT: Duration = Duration::from_secs(240);
+const IMAGE: &str = "sample-shell:1";
+/// Ends well on its signal, and says that it ran.
+const MAIN: &str = "echo main >> /data/log; trap 'exit 0' TERM; while true; do sleep 1; done";
+/// The agent's own unit, out of the way at the next boot.
+const MASK: &str = "ln -sf /dev/null ~/.config/systemd/user/fleet-agent.service";
+
+fn data() -> Value {
+    json!([{ "source": { "volume": { "name": "data" } }, "path": "/data" }])
+}
+
+/// An init container that runs `script` with the deployment's volume at `/data`.
+fn init(name: &str, script: &str) -> Value {
+    let image = format!("{}/{IMAGE}", Service::Registry.device_address());
+    json!({ "name": name, "image": image, "args": ["-c", script], "volumes": data() })
+}
+
+/// One that says that it ran, and ends well.
+fn step(name: &str) -> Value {
+    init(name, &format!("echo {name} >> /data/log"))
+}
+
+fn app(inits: &[Value], main: &str) -> Score {
+    score(
+        IMAGE,
+        json!({ "args": ["-c", main], "volumes": data(), "init_containers": inits }),
+    )
+}
+
+/// What the containers of deployment `app` said of themselves, in order.
+fn steps(trial: &mut Trial) -> Result<Vec<String>> {
+    let log = "cat \"$(podman volume inspect -f '{{.Mountpoint}}' fleet-app.data)/log\"";
+    Ok(trial.fleet(log)?.lines().map(str::to_owned).collect())
+}
+
+/// Waits until they said exactly this.
+fn wait_for_steps(trial: &mut Trial, expected: &[&str]) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        // Before the first of them there is no volume.
+        let said = steps(trial).unwrap_or_default();
+        if said == expected {
+            return Ok(());
+        }
+        ensure!(
+            said.len() <= expected.len() && start.elapsed() < SOON,
+            "{said:?} instead of {expected:?}"
+        );
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// Everything on the device that has the name of an init container of `app`.
+fn traces(trial: &mut Trial) -> Result<String> {
+    Ok(trial.fleet(
+        "ls -d ~/.config/containers/systemd/fleet-app.init-* $XDG_RUNTIME_DIR/systemd/generator/fleet-app.init-* 2>/dev/null; \
+         podman ps --all --external --format '{{.Names}}' | grep init-; \
+         systemctl --user list-units --all --plain --no-legend 'fleet-app.init-*'; true",
+    )?)
+}
+
+fn is_up(trial: &mut Trial) -> Result<bool> {
+    Ok(trial.unit("fleet-app.service", &["ActiveState"])?.concat() == "active")
+}
+
+#[test]
+fn init_containers_run_in_order_before_each_fresh_main_container_and_leave_with_it() -> Result<()> {
+    Trial::run("init-order", |trial| {
+        let inits = [step("one"), step("two")];
+        trial.kv.desire("app", 1, app(&inits, MAIN))?;
+        trial.kv.wait_for_phase("app", 1, &Phase::Running, DEPLOY)?;
+        wait_for_steps(trial, &["one", "two", "main"])?;
+
+        // A crash: systemd's own restart runs them again.
+        trial.fleet("podman kill --signal KILL fleet-app")?;
+        let mut twice = ["one", "two", "main"].repeat(2);
+        wait_for_steps(trial, &twice)?;
+        trial.kv.wait_for_phase("app", 1, &Phase::Running, SOON)?;
+
+        // The agent's restart stops nothing and runs nothing.
+        let before = trial.invocation("app")?;
+        let (agent, _) = trial.agent()?;
+        trial.fleet("systemctl --user restart fleet-agent.service")?;
+        trial.wait_for_next_agent(&agent, SOON)?;
+
+        // An upgrade that drops one of them: the other one runs, nothing of the dropped one is left.
+        trial.kv.desire("app", 2, app(&inits[1..], MAIN))?;
+        trial.kv.wait_for_phase("app", 2, &Phase::Running, DEPLOY)?;
+        ensure!(trial.invocation("app")? != before, "the upgrade started nothing");
+        twice.extend(["two", "main"]);
+        wait_for_steps(trial, &twice)?;
+        let left = traces(trial)?;
+        ensure!(left.contains("init-two") && !left.contains("init-one"), "{left}");
+
+        // And one that drops them all.
+        trial.kv.desire("app", 3, app(&[], MAIN))?;
+        trial.kv.wait_for_phase("app", 3, &Phase::Running, DEPLOY)?;
+        twice.push("main");
+        wait_for_steps(trial, &twice)?;
+        let left = traces(trial)?;
+        ensure!(left.is_empty(), "{left}");
+
+        // A removal takes them along.
+        trial.kv.desire("app", 4, app(&inits, MAIN))?;
+        trial.kv.wait_for_phase("app", 4, &Phase::Running, DEPLOY)?;
+        trial.kv.undesire("app")?;
+        trial.kv.wait_for_no_state("app", SOON)?;
+        let left = format!("{}{}", traces(trial)?, trial.belongings("app")?);
+        ensure!(left.is_empty(), "{left}");
+        Ok(())
+    })
+}
+
+/// The main container takes the mark away, so that a second run of it fails without a second run of its init container.
+#[test]
+fn an_init_container_runs_again_after_a_power_cut_without_agent_and_nats() -> Result<()> {
+    Trial::run("init-cut", |trial| {
+        let mark = init(
+            "mark",
+            "mkdir -p /data && touch /data/initialized && echo init >> /data/log",
+        );
+        let main = format!("rm /data/initialized || exit 9; {MAIN}");
+        trial.kv.desire("app", 1, app(&[mark], &main))?;
+        trial.kv.wait_for_phase("app", 1, &Phase::Running, DEPLOY)?;
+        wait_for_steps(trial, &["init", "main"])?;
+        trial.fleet(&format!("mkdir -p ~/.config/systemd/user && {MASK} && sync"))?;
+
+        let before = trial.rig.boot_id(SOON)?;
+        trial.rig.cut_power()?;
+        trial.rig.power_on()?;
+        trial.rig.set_link(false)?;
+        ensure!(trial.rig.boot_id(BOOT)? != before, "it is the same boot");
+        wait_for_steps(trial, &["init", "main", "init", "main"])?;
+        ensure!(is_up(trial)?, "the main container is not up");
+        let agent = trial.unit("fleet-agent.service", &["ActiveState", "LoadState"])?;
+        ensure!(
+            agent == ["inactive", "masked"],
+            "the agent was at work: {agent:?}"
+        );
+        let restarts = trial.unit("fleet-app.service", &["NRestarts"])?.concat();
+        ensure!(restarts == "0", "it took {restarts} restarts");
+
+        trial.rig.set_link(true)?;
+        trial.fleet(
+            "rm ~/.config/systemd/user/fleet-agent.service && systemctl --user daemon-reload && \
+             systemctl --user start fleet-agent.service",
+        )?;
+        trial
+            .kv
+            .wait_for_state("app", "a state of this boot", SOON, |state| {
+                state.phase == Phase::Running && state.running.is_some()
+            })?;
+        ensure!(steps(trial)?.len() == 4, "the agent's start ran something again");
+        Ok(())
+    })
+}
+
+/// With `RestartMode=direct` the main unit waits while systemd tries the init container again, instead of failing by dependency for
+/// good: nobody would start it again on a device whose agent is away.
+#[test]
+fn a_passing_failure_at_boot_is_outlived_without_the_agent() -> Result<()> {
+    Trial::run("init-passing", |trial| {
+        // Fails in its first two runs after each `armed`.
+        let script = "echo try >> /data/log; [ -e /data/armed ] || exit 0; \
+                      [ -e /data/second ] && rm /data/armed /data/second && exit 4; touch /data/second; exit 4";
+        trial
+            .kv
+            .desire("app", 1, app(&[step("first"), init("flaky", script)], MAIN))?;
+        trial.kv.wait_for_phase("app", 1, &Phase::Running, DEPLOY)?;
+        wait_for_steps(trial, &["first", "try", "main"])?;
+        trial.fleet(&format!("mkdir -p ~/.config/systemd/user && {MASK}"))?;
+        trial.fleet(
+            "dir=\"$(podman volume inspect -f '{{.Mountpoint}}' fleet-app.data)\" && rm \"$dir/log\" && touch \"$dir/armed\" && sync",
+        )?;
+        trial.rig.cut_power()?;
+        trial.rig.power_on()?;
+        trial.rig.set_link(false)?;
+        trial.until_fleet("systemctl --user is-active --quiet fleet-app.service", BOOT)?;
+        let said = steps(trial)?;
+        let tries = said.iter().filter(|line| *line == "try").count();
+        ensure!(
+            tries == 3 && said.last().is_some_and(|line| line == "main"),
+            "{said:?}"
+        );
+        ensure!(
+            said.iter().filter(|line| *line == "main").count() == 1,
+            "{said:?}"
+        );
+        let agent = trial.unit("fleet-agent.service", &["ActiveState"])?.concat();
+        ensure!(agent == "inactive", "the agent was at work: {agent}");
+        Ok(())
+    })
+}
+
+#[test]
+fn an_init_container_that_fails_is_named_with_its_exit_and_words_and_a_new_specification_rolls_forward()
+-> Result<()> {
+    Trial::run("init-fails", |trial| {
+        let broken = init(
+            "migrate",
+            "echo broken >> /data/log; echo table is locked; exit 3",
+        );
+        trial
+            .kv
+            .desire("app", 1, app(&[step("one"), broken, step("three")], MAIN))?;
+        let state = trial.kv.wait_for_cause("app", "init-failed", DEPLOY)?;
+        let cause = state.cause.context("it has a cause")?;
+        eprintln!("{cause:?}");
+        ensure!(cause.init.as_deref() == Some("migrate"), "{cause:?}");
+        ensure!(cause.exit == Some(Exit::Status(3)), "{cause:?}");
+        ensure!(
+            cause.log.iter().any(|line| line.contains("table is locked")),
+            "{cause:?}"
+        );
+        let said = steps(trial)?;
+        ensure!(
+            !said.contains(&"main".to_owned()) && !said.contains(&"three".to_owned()),
+            "{said:?}"
+        );
+
+        trial
+            .kv
+            .desire("app", 2, app(&[step("one"), step("migrate")], MAIN))?;
+        trial.kv.wait_for_phase("app", 2, &Phase::Running, DEPLOY)?;
+        let said = steps(trial)?;
+        ensure!(
+            said.ends_with(&["one".into(), "migrate".into(), "main".into()]),
+            "{said:?}"
+        );
+        ensure!(
+            said.iter().filter(|line| *line == "main").count() == 1,
+            "{said:?}"
+        );
+        let left = traces(trial)?;
+        ensure!(!left.contains("three"), "{left}");
+        Ok(())
+    })
+}
+
+#[test]
+fn an_init_container_that_takes_too_long_is_ended_and_named() -> Result<()> {
+    Trial::run("init-late", |trial| {
+        // Deaf to SIGTERM, so that it has to be killed.
+        let mut slow = init(
+            "slow",
+            "echo slow >> /data/log; trap '' TERM; while true; do sleep 1; done",
+        );
+        slow["timeout"] = "6s".into();
+        trial.kv.desire("app", 1, app(&[slow], MAIN))?;
+        let state = trial.kv.wait_for_cause("app", "init-timeout", DEPLOY)?;
+        let cause = state.cause.context("it has a cause")?;
+        eprintln!("{cause:?}");
+        ensure!(cause.init.as_deref() == Some("slow"), "{cause:?}");
+        trial.until_fleet(
+            "[ $(systemctl --user show -P SubState fleet-app.init-slow.service) = auto-restart ] && \
+             ! podman container exists fleet-app.init-slow",
+            SOON,
+        )?;
+        let said = steps(trial)?;
+        ensure!(!said.contains(&"main".to_owned()), "{said:?}");
+        // A try that runs while the specification changes is not waited for, and not taken for one of the new one.
+        trial.kv.desire("app", 2, app(&[step("quick")], MAIN))?;
+        trial.kv.wait_for_phase("app", 2, &Phase::Running, DEPLOY)?;
+        let said = steps(trial)?;
+        ensure!(said.ends_with(&["quick".into(), "main".into()]), "{said:?}");
+        let left = traces(trial)?;
+        ensure!(!left.contains("slow"), "{left}");
+        Ok(())
+    })
+}
