@@ -84,7 +84,7 @@ pub struct LogChunk {
     pub truncated: bool,
 }
 
-/// The name of something that can be asked on a device: ids joined by `.`.
+/// The name of something that can be asked on a device: `<deployment>`, or `<deployment>.<init container>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ProbeName(String);
@@ -115,8 +115,14 @@ impl ProbeName {
 impl FromStr for ProbeName {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
-        for part in text.splitn(3, '.') {
-            DeploymentName::new(part)?;
+        let (deployment, init) = match text.split_once('.') {
+            Some((deployment, init)) => (deployment, Some(init)),
+            None => (text, None),
+        };
+        DeploymentName::new(deployment)?;
+        if let Some(init) = init {
+            // An id holds no dot: a third part is refused here.
+            DeploymentName::new(init)?;
         }
         Ok(Self(text.to_owned()))
     }
