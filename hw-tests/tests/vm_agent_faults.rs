@@ -142,7 +142,7 @@ fn a_full_disk_is_told_and_overcome_once_there_is_room() -> Result<()> {
             .kv
             .desire("fresh", 1, score("sample-ignores-term:1", json!({})))?;
         for deployment in ["web", "fresh"] {
-            let state = trial.kv.wait_for_cause(deployment, "disk-full", SOON)?;
+            let state = trial.kv.wait_for_cause(deployment, "no-space", SOON)?;
             ensure!(
                 state.next_try_at.is_some(),
                 "it says when it tries again: {state:?}"

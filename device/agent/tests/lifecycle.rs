@@ -136,6 +136,11 @@ async fn an_image_that_does_not_fit_is_not_pulled_and_unused_ones_go_first() {
             "{detail}"
         );
         assert_eq!(runs(&state), Some(2));
+        assert_eq!(
+            scene.trouble("disk-full").await,
+            None,
+            "the image is too large, the device is well"
+        );
         assert_eq!(scene.calls("images.pull"), pulls, "nothing of it was fetched");
         let calls = scene.world.calls();
         assert!(calls.iter().any(|call| call == "images.prune"));
@@ -143,6 +148,25 @@ async fn an_image_that_does_not_fit_is_not_pulled_and_unused_ones_go_first() {
         // Room was made.
         scene.world.set_data_free_mib(2000);
         scene.until_running(3).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_of_the_device_until_there_is_room_though_its_deployment_is_gone() {
+    scene(async |mut scene| {
+        scene.start();
+        scene.world.set_data_free_mib(0);
+        scene.ask_for(desired(1, IMAGE)).await;
+        scene.until_failed("no-space").await;
+        let scene = &scene;
+        until("the device unwell", || async {
+            scene.trouble("disk-full").await.is_some()
+        })
+        .await;
+        scene.world.set_data_free_mib(1000);
+        scene.take_away().await;
+        until("the device well", || async { scene.health().await.is_empty() }).await;
     })
     .await;
 }

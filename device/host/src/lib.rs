@@ -57,7 +57,7 @@ pub use clock::{Clock, SystemClock};
 pub use containers::{Containers, ContainersError, PodmanContainers, Signalled};
 pub use facts::{DeviceFacts, DeviceIdentity, FactsError, LinuxFacts, Vitals};
 pub use host::{Device, Host, Places};
-pub use images::{ImageError, ImageErrorKind, Images, PodmanImages, Pulled, Room};
+pub use images::{ImageError, ImageErrorKind, Images, PodmanImages, Pulled, RESERVE, Room};
 pub use journal::{Journal, JournalError, LogLimits, LogLine, LogReader, LogTail, UserJournal, WhichRun};
 pub use ledger::{FileLedger, Ledger, LedgerError, Reading, Shelf};
 pub use leftovers::{Leftovers, LeftoversError, PodmanLeftovers, Remains};

@@ -7,7 +7,7 @@ mod room;
 
 pub use classify::{ImageError, ImageErrorKind};
 pub use podman::PodmanImages;
-pub use room::Room;
+pub use room::{RESERVE, Room};
 
 use fleet_protocol::score::ImageRef;
 use fleet_protocol::state::PullProgress;

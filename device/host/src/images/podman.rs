@@ -10,7 +10,7 @@ use fleet_protocol::state::PullProgress;
 use tokio::time::Instant;
 
 use super::progress::Progress;
-use super::room::{self, Manifest, Room};
+use super::room::{self, Manifest, RESERVE, Room};
 use super::{ImageError, Images, Pulled};
 use crate::durable;
 use crate::exec::{Environment, ExecError, Tool, run, run_watched};
@@ -27,8 +27,6 @@ const LOOK_EACH: Duration = Duration::from_secs(30);
 const ASK_WITHIN: Duration = Duration::from_secs(60);
 /// Longest time for a registry to tell what an image is made of.
 const MANIFEST_WITHIN: Duration = Duration::from_secs(15);
-/// Free space without which no pull begins, so that the agent's own records still have room.
-const RESERVE: u64 = 256 << 20;
 
 /// podman's local storage.
 #[derive(Debug, Clone)]

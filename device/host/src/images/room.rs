@@ -16,6 +16,9 @@ const UNPACKED: u64 = 2;
 /// Largest manifest that is read from the local storage.
 const MAX_MANIFEST: u64 = 4 << 20;
 
+/// Free space without which no pull begins, in bytes, so that the agent's own records still have room.
+pub const RESERVE: u64 = 256 << 20;
+
 /// Room for an image, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {

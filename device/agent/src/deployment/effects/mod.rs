@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fleet_host::quadlet::{self, Digests, Rendered};
-use fleet_host::{Clock, Digest, Host, InvocationId, Journal, UnitFacts, UnitName};
+use fleet_host::{Clock, DeviceFacts, Digest, Host, InvocationId, Journal, RESERVE, UnitFacts, UnitName};
 use fleet_machine::deployment::{At, Failure, Installed, Retry, Run};
 use fleet_protocol::cause::MAX_LOG_LINES;
 use fleet_protocol::{DeploymentName, PodmanV0Score};
@@ -62,6 +62,14 @@ impl<H: Host> Place<H> {
     fn note_full_disk(&self, failure: &Failure) {
         if failure.kind == "disk-full" {
             self.shared.health.wrong(failures::full_disk());
+        }
+    }
+
+    /// With a deployment that is gone goes who would have found out that there is room again.
+    pub(super) fn note_room(&self) {
+        let vitals = self.shared.host.facts().vitals();
+        if vitals.is_ok_and(|vitals| vitals.data_free_mib << 20 >= RESERVE) {
+            self.shared.health.right("disk-full");
         }
     }
 

@@ -133,7 +133,13 @@ impl<H: Host> Place<H> {
         let shared = &self.shared;
         shared.images.prune(&shared.host).await;
         match shared.host.images().room_for(image).await {
-            Ok(room) if !room.is_enough() => Err(failures::of_room(image.as_str(), &room)),
+            Ok(room) if !room.is_enough() => {
+                // A large image on a device that is well is no trouble of the device.
+                if room.free < room.reserve {
+                    shared.health.wrong(failures::full_disk());
+                }
+                Err(failures::of_room(image.as_str(), &room))
+            }
             Ok(_) | Err(_) => Ok(shared.host.images().pull(image, progress).await),
         }
     }

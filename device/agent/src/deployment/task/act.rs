@@ -167,6 +167,7 @@ impl<H: Host + 'static> Task<H> {
         let (shared, name) = (&self.place.shared, &self.place.name);
         shared.unwritten.forget(&shared.host, &shared.health, name).await;
         shared.tell_volumes(name, true);
+        self.place.note_room();
         shared.outbox.delete(name);
     }
 }
