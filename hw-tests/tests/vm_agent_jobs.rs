@@ -51,18 +51,22 @@ fn a_job_is_finished_when_its_work_is_done_and_runs_once_for_each_boot() -> Resu
             );
             ensure!(runs(trial, name)? == 1);
         }
-        trial.kv.desire("broken", 1, job(0, 3))?;
-        let state = trial.kv.wait_for_cause("broken", "container-failed", DEPLOY)?;
-        let cause = state.cause.context("it has a cause")?;
-        eprintln!("{cause}");
-        ensure!(state.next_try_at.is_none(), "its policy forbids another run");
+        // One that fails at once, and one that worked for a while before.
+        for (name, seconds, kind) in [("broken", 0, "exited-early"), ("weak", 8, "container-failed")] {
+            trial.kv.desire(name, 1, job(seconds, 3))?;
+            let state = trial.kv.wait_for_cause(name, kind, DEPLOY)?;
+            let cause = state.cause.context("it has a cause")?;
+            eprintln!("{cause}");
+            ensure!(cause.detail.contains("status 3"), "{cause}");
+            ensure!(state.next_try_at.is_none(), "its policy forbids another run");
+        }
 
         let (before, _) = trial.agent()?;
         trial.fleet("systemctl --user restart fleet-agent.service")?;
         trial.wait_for_next_agent(&before, SOON)?;
         trial.kv.desire("quick", 2, job(0, 0))?;
         trial.kv.wait_for_phase("quick", 2, &Phase::Finished, SOON)?;
-        for name in ["quick", "slow", "broken"] {
+        for name in ["quick", "slow", "broken", "weak"] {
             ensure!(runs(trial, name)? == 1, "{name} was run again");
         }
 

@@ -145,6 +145,48 @@ fn the_end_of_a_log_comes_as_it_was_written_also_when_the_container_is_gone() ->
 }
 
 #[test]
+fn an_init_container_has_a_log_of_its_own() -> Result<()> {
+    Trial::run("logs-init", |trial| {
+        let desk = desk(trial)?;
+        let init = |name: &str, script: &str| {
+            let image = format!("{}/sample-shell:1", Service::Registry.device_address());
+            json!({ "name": name, "image": image, "args": ["-c", script] })
+        };
+        let inits = [
+            init("migrate", "echo migrated; exit 0"),
+            init("seed", "echo no seeds >&2; exit 7"),
+        ];
+        let args = ["-c", "echo serving; sleep 100000"];
+        let score = score(
+            "sample-shell:1",
+            json!({ "args": args, "init_containers": inits }),
+        );
+        trial.kv.desire("web", 1, score)?;
+        let of = |name: &str| LogRequest {
+            init: Some(name.to_owned()),
+            ..LogRequest::default()
+        };
+        let chunk = until(&desk, "web", &of("migrate"), "migrated", |chunk| {
+            !chunk.lines.is_empty()
+        })?;
+        ensure!(
+            chunk.lines == ["migrated"] && !chunk.truncated && chunk.source.as_str() == "web.migrate",
+            "{chunk:?}"
+        );
+        let chunk = until(&desk, "web", &of("seed"), "failing", |chunk| {
+            !chunk.lines.is_empty()
+        })?;
+        ensure!(chunk.lines == ["no seeds"], "{chunk:?}");
+        let chunk = ask(&desk, "web", &last(10))?;
+        ensure!(
+            chunk.lines.is_empty(),
+            "the main container did not start: {chunk:?}"
+        );
+        refused(&desk, "web", &of("nobody"), "logs-unknown-init")
+    })
+}
+
+#[test]
 fn each_run_of_a_crash_loop_has_its_own_words() -> Result<()> {
     Trial::run("logs-crash", |trial| {
         let desk = desk(trial)?;
