@@ -293,6 +293,67 @@ fn a_container_that_ignores_its_signal_is_killed_if_that_is_allowed_and_else_tol
     })
 }
 
+/// systemd joins a start that is under way: the container that comes up then is the older version's.
+#[test]
+fn a_change_while_the_older_version_still_starts_runs_and_is_told_only_when_it_does() -> Result<()> {
+    Trial::run("upgrade-starting", |trial| {
+        let (one, two) = (Version::page("1")?, Version::page("2")?);
+        for version in [&one, &two] {
+            trial.push(version)?;
+        }
+        let slow = json!({
+            "env": [{ "name": "START_SECONDS", "value": "40" }],
+            "health": { "command": ["wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8080/"], "interval": "2s", "retries": 60 },
+        });
+        trial.kv.desire("web", 1, one.score(slow))?;
+        trial.kv.wait_for_phase("web", 1, &Phase::Starting, DEPLOY)?;
+        trial.until_fleet("podman exec fleet-web true", SOON)?;
+        let first = trial.invocation("web")?;
+        let begun = Instant::now();
+
+        let state = roll_to(trial, 2, &two, json!({}))?;
+        eprintln!("the second runs {:.0?} after it was asked for", begun.elapsed());
+        let running = state.running.clone().context("it says what runs")?;
+        ensure!(running.invocation_id != first, "the first one's start was joined");
+        ensure!(running.invocation_id == trial.invocation("web")?);
+        let said = trial.fleet("podman logs fleet-web")?;
+        ensure!(
+            said.contains("version 2 starts") && !said.contains("version 1"),
+            "{said}"
+        );
+        ensure!(state.cutover.is_none(), "the first one never served: {state:?}");
+        Ok(())
+    })
+}
+
+/// podman#16362: a power cut leaves layers that are called present and are not whole.
+#[test]
+fn an_image_that_lost_its_bytes_is_had_again_though_nothing_new_was_asked_for() -> Result<()> {
+    Trial::run("damaged-storage", |trial| {
+        let one = Version::page("1")?;
+        trial.push(&one)?;
+        roll_to(trial, 1, &one, json!({}))?;
+        let program = "$(find ~/.local/share/containers/storage/overlay -path '*/diff/init' | head -n 1)";
+        trial.fleet(&format!("file={program} && test -s $file && : > $file && sync"))?;
+        let before = trial.rig.boot_id(SOON)?;
+        trial.rig.cut_power()?;
+        come_back(&mut trial.rig)?;
+        ensure!(trial.rig.boot_id(SOON)? != before, "it is the same boot");
+        trial.wait_for_page(&one.line(), DEPLOY * 2)?;
+        let run = trial.invocation("web")?;
+        trial
+            .kv
+            .wait_for_state("web", "this boot's run", DEPLOY, |state| {
+                state.phase == Phase::Running
+                    && state.running.as_ref().is_some_and(|now| now.invocation_id == run)
+            })?;
+        trial.fleet(&format!("test -s {program}"))?;
+        let log = trial.fleet("journalctl --user -b -o cat -u fleet-agent")?;
+        ensure!(log.contains("looking through podman's storage"), "{log}");
+        Ok(())
+    })
+}
+
 /// A pull is no part of a start: systemd's patience with one has nothing to do with the other.
 #[test]
 fn a_pull_that_takes_longer_than_a_start_may_does_not_fail_the_start() -> Result<()> {

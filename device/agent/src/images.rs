@@ -61,6 +61,8 @@ impl KnownImages {
             }
             Err(error) => tracing::warn!("images will be pulled again: {}", chain(&error)),
         }
+        // What lost its last user under the agent before this one is still to be collected.
+        self.changed.notify_one();
     }
 
     /// Digest of an image that was pulled and brought to the disk.
@@ -128,7 +130,7 @@ impl KnownImages {
         if !self.fresh.get() {
             tracing::info!("looking through podman's storage before the first pull of this boot");
             match timeout(REPAIR_WITHIN, host.images().repair()).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => self.forget_absent(host).await,
                 Ok(Err(error)) => {
                     return tracing::warn!("podman's storage could not be repaired: {}", chain(&error));
                 }
@@ -140,6 +142,28 @@ impl KnownImages {
         // A crash before this repeats the repair.
         self.record.borrow_mut().repaired_in = Some(boot);
         self.save(host).await;
+    }
+
+    /// What the repair took away is not there any more.
+    async fn forget_absent(&self, host: &impl Host) {
+        let known = self.record.borrow().images.clone();
+        for (image, digest) in known {
+            if let Ok(name) = image.parse()
+                && is_absent(host, &name, &digest).await
+            {
+                self.missing(host, &image).await;
+            }
+        }
+    }
+
+    /// The digest of an image that podman, asked now, has by it.
+    pub(crate) async fn verified(&self, host: &impl Host, image: &ImageRef) -> Option<String> {
+        let digest = self.digest(image.as_str())?;
+        if is_absent(host, image, &digest).await {
+            self.missing(host, image.as_str()).await;
+            return None;
+        }
+        Some(digest)
     }
 
     /// Images that a deployment uses or is about to use.
@@ -173,4 +197,11 @@ impl KnownImages {
             tracing::warn!("unused images stay on the device: {}", chain(&error));
         }
     }
+}
+
+/// Whether podman says that it has no such image. By digest: the tag may point elsewhere by now.
+pub(crate) async fn is_absent(host: &impl Host, image: &ImageRef, digest: &str) -> bool {
+    let pinned = format!("{}@{digest}", image.name()).parse().ok();
+    let image = pinned.as_ref().unwrap_or(image);
+    matches!(host.images().present(image).await, Ok(None))
 }

@@ -74,6 +74,7 @@ async fn killed_at_each_stage_of_a_change_the_new_version_runs_in_the_end() {
                 })
                 .await;
                 scene.world.behaves(&web(), Behaviour::Runs);
+                scene.world.comes_up(&web());
                 let state = scene.until_running(2).await;
                 assert_eq!(
                     state.running.unwrap().digest.unwrap(),

@@ -325,3 +325,45 @@ async fn a_file_edited_by_hand_asks_no_container_to_end() {
     })
     .await;
 }
+
+/// systemd joins a start that is under way: what comes up then is the older version.
+#[tokio::test]
+async fn a_change_while_an_older_version_still_starts_is_never_told_to_run_before_it_does() {
+    scene(async |mut scene| {
+        scene.world.behaves(&web(), Behaviour::Hangs);
+        scene.start();
+        scene.ask_for(desired(1, IMAGE)).await;
+        let world = scene.world.clone();
+        until("begun", async || !world.begun().is_empty()).await;
+        let first = scene.world.running_image(&unit());
+        let digest = scene.world.registry_holds(NEXT_IMAGE, 2);
+        scene.ask_for(desired(2, NEXT_IMAGE)).await;
+        until("begun anew", async || world.begun().len() == 2).await;
+        scene.world.comes_up(&web());
+        let state = scene.until_running(2).await;
+        assert_eq!(state.running.unwrap().digest, Some(digest.to_string()));
+        let runs = scene.world.running_image(&unit()).unwrap();
+        assert!(runs.contains(digest.as_str()), "{runs}, first {first:?}");
+        assert_eq!(state.cutover, None, "the first one never served");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_image_that_is_only_remembered_is_had_again_before_what_runs_is_stopped() {
+    scene(async |mut scene| {
+        scene.start();
+        scene.ask_for(desired(1, IMAGE)).await;
+        scene.until_running(1).await;
+        scene.ask_for(desired(2, NEXT_IMAGE)).await;
+        scene.until_running(2).await;
+        scene.world.remove_image_by_hand(IMAGE);
+        scene.world.registry_down(true);
+        scene.ask_for(desired(3, IMAGE)).await;
+        let state = scene.until_failed("registry-unreachable").await;
+        assert_eq!(runs(&state), Some(2), "the old one goes on");
+        scene.world.registry_down(false);
+        scene.until_running(3).await;
+    })
+    .await;
+}

@@ -232,3 +232,59 @@ async fn what_a_start_looks_at_is_not_told_to_who_watches_other_units() {
     bus.properties_changed(WEB, UNIT).await;
     assert_eq!(timeout(LONG, units.changed()).await.unwrap(), [web()].into());
 }
+
+/// With its requirements, a second start of the main unit would run those init containers again that are done, beside the one
+/// that runs (seen with systemd 257).
+#[tokio::test]
+async fn a_start_that_is_under_way_is_joined_without_its_requirements() {
+    let (bus, units) = with_systemd().await;
+    assert!(units.join(&web(), &inits(), LONG).await.unwrap().facts.is_up());
+    let asked = |bus: &Bus| bus.calls().into_iter().find(|call| call.starts_with("StartUnit"));
+    assert_eq!(
+        asked(&bus).unwrap(),
+        "StartUnit:ignore-requirements fleet-web.service"
+    );
+    // The control: a start of what is down needs them.
+    let (bus, units) = with_systemd().await;
+    units.start(&web(), &inits(), LONG).await.unwrap();
+    assert_eq!(asked(&bus).unwrap(), "StartUnit fleet-web.service");
+}
+
+/// As after a boot, at which the agent comes when an init container runs already.
+#[tokio::test]
+async fn a_failure_of_a_run_that_was_under_way_is_told() {
+    let (bus, units) = with_systemd().await;
+    bus.set(|script| {
+        script.ending = Ending::Never;
+        script.inits[1].runs();
+    });
+    let (web, inits) = (web(), inits());
+    let (outcome, ()) = tokio::join!(units.join(&web, &inits, LONG), async {
+        begun(&bus).await;
+        bus.set(|script| script.inits[1].fails_now("exit-code", 5));
+        bus.properties_changed(INITS[1], UNIT).await;
+    });
+    assert_eq!(failed_init(&outcome.unwrap_err()), ("b", "init-failed", 5));
+}
+
+/// A restart ends what runs: that this is no success is no failure of the new version.
+#[tokio::test]
+async fn a_run_that_a_restart_ends_is_no_failure_of_it() {
+    let (bus, units) = with_systemd().await;
+    bus.set(|script| {
+        script.takes = Duration::from_millis(1300);
+        script.inits[1].runs();
+    });
+    let (web, inits) = (web(), inits());
+    let (outcome, ()) = tokio::join!(units.restart(&web, &inits, LONG), async {
+        let asked = async {
+            while !bus.calls().iter().any(|call| call.starts_with("RestartUnit")) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(LONG, asked).await.unwrap();
+        bus.set(|script| script.inits[1].fails_now("signal", 15));
+        bus.properties_changed(INITS[1], UNIT).await;
+    });
+    assert!(outcome.unwrap().facts.is_up());
+}

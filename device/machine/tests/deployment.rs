@@ -6,15 +6,17 @@
 
 mod common;
 
-use common::{after, ended, event, failure, init_runs, one_of_each_stage, pulled, run, started, target};
+use common::{
+    after, coming, ended, event, failure, init_runs, one_of_each_stage, pulled, run, started, target,
+};
 use fleet_machine::deployment::{
-    Effect, Fact, Goal, Observation, Retry, Stage, Start, State, Timer, Unit, step,
+    Effect, Fact, Found, Goal, Observation, Restarts, Retry, Stage, Start, State, Timer, Unit, step,
 };
 
 fn installed(changed: bool, active: Option<&str>) -> Fact {
     Fact::Installed {
         changed,
-        active: active.map(|id| run(id, 5)),
+        found: active.map_or(Found::Down, |id| Found::Up(run(id, 5))),
     }
 }
 
@@ -36,7 +38,7 @@ fn take(state: &State, fact: Fact) -> (State, Vec<Effect>) {
 #[test]
 fn every_stage_takes_every_fact_or_says_that_it_is_illegal() {
     let names: Vec<&str> = common::alphabet().iter().map(Fact::name).collect();
-    assert_eq!(names.len(), 34);
+    assert_eq!(names.len(), 36);
     let table: Vec<(Stage, String)> = one_of_each_stage()
         .into_iter()
         .map(|(stage, state)| {
@@ -50,23 +52,23 @@ fn every_stage_takes_every_fact_or_says_that_it_is_illegal() {
             (stage, row.collect())
         })
         .collect();
-    // desired×4 rejected gone | began progress pulled pull-failed×2 | installed×3 install-failed |
+    // desired×4 rejected gone | began progress pulled pull-failed×2 | installed×5 install-failed |
     // init-runs stop-ignored started finished start-failed×2 | active×2 activating stopped×3 finished drifted | retry×2 removed remove-failed resumed
     let expected = [
-        (Stage::Absent, "......xxxxxxxxxxxxxxxxxxxxxxx..xx."),
-        (Stage::Queued, ".......x...xxxxxxxxxxxxxxxxxx..xx."),
-        (Stage::Pulling, "...........xxxxxxxxxxxxxxxxxx..xx."),
-        (Stage::PullFailed, "......xxxxxxxxxxxxxxxxxxxxxxx..xx."),
-        (Stage::Rejected, "......xxxxxxxxxxxxxxxxxxxxxxx..xx."),
-        (Stage::Replacing, "......xxxxx....xxxxxx..........xx."),
-        (Stage::Installing, "......xxxxx....xxxxxx..........xx."),
-        (Stage::InstallFailed, "......xxxxxxxxxxxxxxx..........xx."),
-        (Stage::StopIgnored, "......xxxxxxxxxxxxxxx..........xx."),
-        (Stage::Starting, "......xxxxxxxxx.x..............xx."),
-        (Stage::Running, "......xxxxxxxxxxxxxxx..........xx."),
-        (Stage::Finished, "......xxxxxxxxxxxxxxx..........xx."),
-        (Stage::Down, "......xxxxxxxxxxxxxxx..........xx."),
-        (Stage::Removing, "......xxxxxxxxxxxxxxx............."),
+        (Stage::Absent, "......xxxxxxxxxxxxxxxxxxxxxxxxx..xx."),
+        (Stage::Queued, ".......x...xxxxxxxxxxxxxxxxxxxx..xx."),
+        (Stage::Pulling, "...........xxxxxxxxxxxxxxxxxxxx..xx."),
+        (Stage::PullFailed, "......xxxxxxxxxxxxxxxxxxxxxxxxx..xx."),
+        (Stage::Rejected, "......xxxxxxxxxxxxxxxxxxxxxxxxx..xx."),
+        (Stage::Replacing, "......xxxxx......xxxxxx..........xx."),
+        (Stage::Installing, "......xxxxx......xxxxxx..........xx."),
+        (Stage::InstallFailed, "......xxxxxxxxxxxxxxxxx..........xx."),
+        (Stage::StopIgnored, "......xxxxxxxxxxxx...............xx."),
+        (Stage::Starting, "......xxxxxxxxxxx.x..............xx."),
+        (Stage::Running, "......xxxxxxxxxxxxxxxxx..........xx."),
+        (Stage::Finished, "......xxxxxxxxxxxxxxxxx..........xx."),
+        (Stage::Down, "......xxxxxxxxxxxxxxxxx..........xx."),
+        (Stage::Removing, "......xxxxxxxxxxxxxxxxx............."),
     ];
     for ((stage, row), (_, wanted)) in table.iter().zip(expected) {
         assert_eq!(row, wanted, "{stage}");
@@ -192,8 +194,8 @@ fn a_file_changed_by_hand_is_written_again_without_a_restart() {
     // Restarted by hand with the changed file: that run is not ours.
     let (state, _) = take(&state, edited());
     let (state, effects) = take(&state, installed(true, Some("i9")));
-    assert_eq!(state.stage(), Stage::Starting);
-    assert!(matches!(effects.as_slice(), [Effect::Start(_)]));
+    assert_eq!(state.stage(), Stage::Replacing);
+    assert!(matches!(effects.as_slice(), [Effect::Start(Start { replaces: Some(old), .. })] if old == "i9"));
 }
 
 #[test]
@@ -339,9 +341,7 @@ fn what_ignores_the_signal_and_must_not_be_killed_goes_on_and_is_asked_again_sel
     let (same, effects) = take(&state, active("i1", 5));
     assert_eq!((&same, effects), (&state, vec![]));
     let (state, effects) = take(&state, Fact::RetryDue(Timer::Unit));
-    assert!(matches!(effects.as_slice(), [Effect::Install(of)] if of.spec == "b"));
-    assert_eq!(state.stage(), Stage::Replacing);
-    let (state, effects) = take(&state, installed(false, Some("i1")));
+    assert_eq!(state.stage(), Stage::StopIgnored);
     assert!(matches!(effects.as_slice(), [Effect::Start(Start { replaces: Some(old), .. })] if old == "i1"));
     assert_eq!(state.running.unwrap().of.generation, 1);
 }
@@ -379,7 +379,7 @@ fn from_a_container_that_will_not_end_a_new_specification_rolls_forward_and_its_
     assert_eq!(state.running.unwrap().of.generation, 3);
     // Asked for once more, it is tried at once.
     let (_, effects) = take(&ignored(), Fact::Desired(target(3, "b", false)));
-    assert!(matches!(effects.as_slice(), [Effect::Install(_)]));
+    assert!(matches!(effects.as_slice(), [Effect::Start(_)]));
 }
 
 #[test]
@@ -490,7 +490,7 @@ fn a_file_of_a_container_that_is_done_is_put_right_and_nothing_is_started() {
     assert!(matches!(effects.as_slice(), [Effect::Install(_)]));
     let installed = Fact::Installed {
         changed: true,
-        active: None,
+        found: Found::Down,
     };
     let (state, effects) = take(&state, installed);
     assert_eq!((state.stage(), effects), (Stage::Finished, vec![]));
@@ -502,7 +502,7 @@ fn a_container_that_is_done_before_its_start_is_over_is_finished_and_the_next_bo
         &after([Fact::Desired(target(1, "a", true))]),
         Fact::Installed {
             changed: true,
-            active: None,
+            found: Found::Down,
         },
     );
     let (state, effects) = take(&starting, Fact::Finished);
@@ -580,4 +580,162 @@ fn a_version_that_never_came_up_is_replaced_by_the_next() {
         (&state.goal, &state.unit),
         (Goal::Met, Unit::Installing { .. })
     ));
+}
+
+/// What runs by the old files must not be taken for the new version because it came up in the meantime.
+#[test]
+fn a_start_of_an_older_version_that_is_under_way_is_started_over() {
+    let facts = || {
+        vec![
+            Fact::Desired(target(1, "a", true)),
+            installed(true, None),
+            Fact::Desired(target(4, "c", true)),
+        ]
+    };
+    for changed in [false, true] {
+        let (state, effects) = take(&after(facts()), coming(changed));
+        let [Effect::Start(start)] = effects.as_slice() else {
+            panic!("{effects:?}")
+        };
+        let overtaken = start.overtakes.as_ref().unwrap();
+        assert_eq!((overtaken.spec.as_str(), overtaken.generation), ("a", 1));
+        assert_eq!(overtaken.invocation.as_deref(), Some("i1"));
+        assert_eq!(start.replaces.as_deref(), Some("i1"), "also once it is up");
+        // After a restart of the agent it is not joined either.
+        let (_, again) = take(&state, Fact::Resumed);
+        assert_eq!(again, effects);
+        let (state, _) = take(&state, started("i2", 6));
+        assert!(state.cutover.is_none(), "the old one never served");
+    }
+    // Its own start, asked for by an agent that died, is joined.
+    let (_, effects) = take(&after([Fact::Desired(target(1, "a", true))]), coming(false));
+    assert!(matches!(
+        effects.as_slice(),
+        [Effect::Start(Start {
+            overtakes: None,
+            replaces: None,
+            ..
+        })]
+    ));
+    // Unless its files were others.
+    let (_, effects) = take(&after([Fact::Desired(target(1, "a", true))]), coming(true));
+    assert!(matches!(
+        effects.as_slice(),
+        [Effect::Start(Start {
+            overtakes: Some(_),
+            ..
+        })]
+    ));
+}
+
+/// A third version that comes while the files of the second are written overtakes the first: the second was never begun.
+#[test]
+fn what_was_never_handed_over_is_not_what_is_overtaken() {
+    let state = after([
+        Fact::Desired(target(1, "a", true)),
+        installed(true, None),
+        Fact::Desired(target(2, "b", true)),
+        Fact::Desired(target(3, "c", true)),
+    ]);
+    let (_, effects) = take(&state, coming(true));
+    let [Effect::Start(start)] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(start.overtakes.as_ref().unwrap().spec, "a");
+}
+
+/// After a power cut, or systemd's own restart, another run of the old version is up: how it may be ended is still its own.
+#[test]
+fn another_run_of_the_version_that_ran_is_still_that_version() {
+    let (state, _) = take(&running(), Fact::Desired(target(4, "c", true)));
+    let (state, effects) = take(&state, installed(true, Some("after-the-boot")));
+    let old = state.running.as_ref().unwrap();
+    assert_eq!(
+        (old.of.generation, old.run.invocation.as_str()),
+        (1, "after-the-boot")
+    );
+    assert_eq!(state.stage(), Stage::Replacing);
+    assert!(
+        matches!(effects.as_slice(), [Effect::Start(Start { replaces: Some(old), .. })] if old == "after-the-boot")
+    );
+    let (state, _) = take(&state, started("i2", 6));
+    assert_eq!(state.cutover.unwrap().from, 1);
+    // Also where it was down when it was last heard of.
+    let (down, _) = take(
+        &running(),
+        Fact::Observed(Observation::Stopped(failure("soon", Retry::Soon))),
+    );
+    let (state, _) = take(&down, Fact::Desired(target(4, "c", true)));
+    let (state, _) = take(&state, installed(true, Some("back")));
+    assert_eq!(state.running.unwrap().of.generation, 1);
+}
+
+#[test]
+fn a_container_that_ignores_its_signal_is_told_all_the_while_it_is_asked_again() {
+    let (state, _) = take(&running(), Fact::Desired(target(4, "c", true)));
+    let (state, _) = take(&state, installed(true, Some("i1")));
+    let (state, _) = take(
+        &state,
+        Fact::StopIgnored(failure("stop-signal-ignored", Retry::Seldom)),
+    );
+    let marks = state.marks.len();
+    let (asking, effects) = take(&state, Fact::RetryDue(Timer::Unit));
+    assert!(matches!(effects.as_slice(), [Effect::Start(Start { replaces: Some(old), .. })] if old == "i1"));
+    assert_eq!((asking.stage(), asking.next_try()), (Stage::StopIgnored, None));
+    assert_eq!(asking.failure().unwrap().kind, "stop-signal-ignored");
+    // In vain, and again after a restart of the agent.
+    let (ignored, _) = take(
+        &asking,
+        Fact::StopIgnored(failure("stop-signal-ignored", Retry::Seldom)),
+    );
+    assert!(ignored.next_try().is_some() && ignored.marks.len() == marks);
+    let (resumed, effects) = take(&asking, Fact::Resumed);
+    assert!(resumed.next_try().is_some() && effects.len() == 2, "{effects:?}");
+    // Heard at last.
+    let (state, _) = take(&asking, started("i2", 6));
+    assert_eq!(state.stage(), Stage::Running);
+    assert_eq!(state.cutover.unwrap().from, 1);
+}
+
+#[test]
+fn the_figures_of_a_crash_loop_are_those_of_systemds_last_try() {
+    let stopped = |count, next_at| {
+        let mut failure = ended("container-exited", false);
+        let restarts = Restarts {
+            count,
+            next_at: Some(next_at),
+        };
+        failure.end.as_mut().unwrap().restarts = Some(restarts);
+        Fact::Observed(Observation::Stopped(failure))
+    };
+    let (state, _) = take(&running(), stopped(1, 70_000));
+    let (state, effects) = take(&state, stopped(2, 90_000));
+    assert_eq!(effects, vec![], "the agent's own try stays where it is");
+    let told = state.restarts().unwrap();
+    assert_eq!((told.count, told.next_at), (2, Some(90_000)));
+    let text = serde_json::to_string(&state).unwrap();
+    let (first, _) = take(&running(), stopped(1, 70_000));
+    assert_eq!(
+        text,
+        serde_json::to_string(&first).unwrap(),
+        "the disk is not worn for it"
+    );
+}
+
+#[test]
+fn a_try_that_follows_a_failure_says_so_until_somebody_asks_again() {
+    let is_retry = |effects: &[Effect]| {
+        let [Effect::Start(start)] = effects else {
+            panic!("{effects:?}")
+        };
+        start.retry
+    };
+    let (down, _) = take(
+        &running(),
+        Fact::Observed(Observation::Stopped(failure("soon", Retry::Soon))),
+    );
+    let (state, _) = take(&down, Fact::RetryDue(Timer::Unit));
+    assert!(is_retry(&take(&state, coming(false)).1));
+    let (state, _) = take(&down, Fact::Desired(target(2, "a", true)));
+    assert!(!is_retry(&take(&state, coming(false)).1));
 }

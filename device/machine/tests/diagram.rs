@@ -62,7 +62,12 @@ fn forget_what_decides_nothing(state: &mut State) {
         *next_try = next_try.map(|_| 0);
     }
     match &mut state.unit {
-        Unit::Starting { from, init, .. } => (*from, *init) = (None, None),
+        Unit::Starting {
+            from,
+            init,
+            overtakes,
+            ..
+        } => (*from, *init, *overtakes) = (None, None, None),
         Unit::Removing {
             failure,
             next_try,
@@ -83,6 +88,7 @@ fn forget_what_decides_nothing(state: &mut State) {
             plain(failure);
             *next_try = next_try.map(|_| 0);
         }
+        Unit::Installing { was: Some(was), .. } => (was.generation, was.optimistic) = (0, false),
         Unit::None | Unit::Installing { .. } | Unit::Up { .. } | Unit::Finished { .. } => {}
     }
 }

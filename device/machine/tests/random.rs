@@ -7,7 +7,7 @@
 mod common;
 
 use common::{alphabet, event, pulled, run, started};
-use fleet_machine::deployment::{Effect, Fact, Goal, MAX_MARKS, Stage, State, Unit, step};
+use fleet_machine::deployment::{Effect, Fact, Found, Goal, MAX_MARKS, Stage, State, Unit, step};
 use proptest::prelude::*;
 
 /// What good luck makes of an effect.
@@ -16,7 +16,7 @@ fn good_outcome(effect: &Effect) -> Vec<Fact> {
         Effect::Pull(_) => vec![Fact::PullBegan, pulled()],
         Effect::Install(_) => vec![Fact::Installed {
             changed: true,
-            active: None,
+            found: Found::Down,
         }],
         Effect::Start(_) => vec![started("good", 0)],
         Effect::RetryAfter(timer, _) => vec![Fact::RetryDue(*timer)],

@@ -123,8 +123,20 @@ impl Record {
         wanted.extend(state.unit.installed().map(|of| of.spec.as_str()));
         // How they may be stopped is in their scores.
         wanted.extend(state.running.as_ref().map(|running| running.of.spec.as_str()));
-        if let Unit::Removing { was: Some(spec), .. } = &state.unit {
-            wanted.insert(spec);
+        match &state.unit {
+            Unit::Removing { was: Some(spec), .. } => {
+                wanted.insert(spec);
+            }
+            Unit::Installing { was: Some(was), .. } => {
+                wanted.insert(&was.spec);
+            }
+            Unit::Starting {
+                overtakes: Some(overtaken),
+                ..
+            } => {
+                wanted.insert(&overtaken.spec);
+            }
+            _ => {}
         }
         if let Goal::Fetching { target, .. }
         | Goal::FetchFailed { target, .. }

@@ -171,6 +171,7 @@ mod tests {
                 failure: Failure::new("container-exited", "it ended", Retry::Soon).with_end(end),
                 next_try: None,
                 back: None,
+                restarts: None,
             },
             ..State::default()
         };

@@ -41,7 +41,13 @@ fn denied(_: Denied) -> ImageError {
 impl Images for PodmanImages {
     async fn present(&self, image: &ImageRef) -> Result<Option<Digest>, ImageError> {
         self.0.call("images.present", image.as_str()).map_err(denied)?;
-        Ok(self.0.state.borrow().images.get(image.as_str()).cloned())
+        let state = self.0.state.borrow();
+        let by_digest = |(name, digest): (&String, &Digest)| {
+            let name: ImageRef = name.parse().ok()?;
+            (format!("{}@{digest}", name.name()) == image.as_str()).then(|| digest.clone())
+        };
+        let by_name = state.images.get(image.as_str()).cloned();
+        Ok(by_name.or_else(|| state.images.iter().find_map(by_digest)))
     }
 
     async fn room_for(&self, image: &ImageRef) -> Result<Room, ImageError> {

@@ -58,6 +58,13 @@ impl World {
             .insert(deployment.clone(), behaviour);
     }
 
+    /// A start that hangs comes to its end: the container is up, by the files that were loaded when it began.
+    pub fn comes_up(&self, deployment: &DeploymentName) {
+        let unit = UnitName::of(deployment).expect("a deployment that has a unit");
+        self.state.borrow_mut().come_up(&unit);
+        self.tell(&unit);
+    }
+
     /// What an init container of the deployment does from its next start on.
     pub fn init_behaves(&self, deployment: &DeploymentName, init: &str, behaviour: Behaviour) {
         let unit = UnitName::init(deployment, init).expect("the name of an init container");

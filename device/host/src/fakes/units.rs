@@ -34,20 +34,51 @@ impl UserUnits {
         {
             return Ok(Started { invocation_id, facts });
         }
+        // As systemd does: a start that is under way is joined, not begun anew.
+        if !again && self.is_starting(unit) {
+            return self.join(unit, deadline, within).await;
+        }
         self.inits(unit, inits, deadline, within).await?;
         self.0.state.borrow_mut().run(unit);
         self.0.tell(unit);
         let facts = self.0.state.borrow().facts(unit);
         match (facts.active_state.clone(), facts.invocation_id.clone()) {
             (ActiveState::Active, Some(invocation_id)) => Ok(Started { invocation_id, facts }),
-            (ActiveState::Activating, _) if !facts.is_restarting() => {
-                tokio::time::sleep_until(deadline).await;
-                Err(late(unit, within))
-            }
+            (ActiveState::Activating, _) if !facts.is_restarting() => self.join(unit, deadline, within).await,
             _ if !facts.condition_result => Err(UnitsError::Skipped(unit.clone())),
             _ => Err(UnitsError::JobFailed {
                 unit: unit.clone(),
                 job_result: Some(if facts.is_down() { "done" } else { "failed" }.to_owned()),
+                facts: Box::new(facts),
+            }),
+        }
+    }
+
+    fn is_starting(&self, unit: &UnitName) -> bool {
+        let facts = self.0.state.borrow().facts(unit);
+        facts.active_state == ActiveState::Activating && !facts.is_restarting()
+    }
+
+    /// Waits for the outcome of a start that is under way.
+    async fn join(
+        &self,
+        unit: &UnitName,
+        deadline: tokio::time::Instant,
+        within: Duration,
+    ) -> Result<Started, UnitsError> {
+        while self.is_starting(unit) {
+            if tokio::time::Instant::now() >= deadline {
+                return Err(late(unit, within));
+            }
+            // Whoever plays systemd changes the state and tells nobody.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let facts = self.0.state.borrow().facts(unit);
+        match facts.invocation_id.clone().filter(|_| facts.is_up()) {
+            Some(invocation_id) => Ok(Started { invocation_id, facts }),
+            None => Err(UnitsError::JobFailed {
+                unit: unit.clone(),
+                job_result: Some("failed".to_owned()),
                 facts: Box::new(facts),
             }),
         }
@@ -141,6 +172,18 @@ impl Units for UserUnits {
     ) -> Result<Started, UnitsError> {
         self.0
             .call("units.start", unit.as_str())
+            .map_err(denied("StartUnit"))?;
+        self.job(unit, inits, within, false).await
+    }
+
+    async fn join(
+        &self,
+        unit: &UnitName,
+        inits: &[UnitName],
+        within: Duration,
+    ) -> Result<Started, UnitsError> {
+        self.0
+            .call("units.join", unit.as_str())
             .map_err(denied("StartUnit"))?;
         self.job(unit, inits, within, false).await
     }
@@ -283,6 +326,18 @@ impl State {
             }
         }
         self.units.insert(unit.clone(), facts);
+    }
+
+    pub(super) fn come_up(&mut self, unit: &UnitName) {
+        let now = self.monotonic;
+        if let Some(facts) = self.units.get_mut(unit)
+            && facts.active_state == ActiveState::Activating
+            && !facts.is_restarting()
+        {
+            facts.active_state = ActiveState::Active;
+            facts.sub_state = "running".to_owned();
+            facts.active_enter = now;
+        }
     }
 
     /// systemd waits for its next try.
@@ -434,6 +489,8 @@ fn blank() -> UnitFacts {
         n_restarts: 0,
         exec_main_code: 0,
         exec_main_status: 0,
+        exec_main_start: Duration::ZERO,
+        exec_main_exit: Duration::ZERO,
         state_change_monotonic: Duration::ZERO,
         active_enter: Duration::ZERO,
         active_exit: Duration::ZERO,

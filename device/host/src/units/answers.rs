@@ -90,6 +90,10 @@ pub(super) fn facts(
         Some(service) => service.text("Result")?.to_owned(),
         None => "success".to_owned(),
     };
+    let main = |name: &str| match service.and_then(|service| service.0.get(name)) {
+        Some(Variant::U64(micros)) => Duration::from_micros(*micros),
+        _ => Duration::ZERO,
+    };
     // The pause between two tries counts from the change into that state; `auto-restart-queued` is after it.
     let next_restart = match service.and_then(|service| service.0.get("RestartUSecNext")) {
         Some(Variant::U64(micros)) if sub_state == "auto-restart" => {
@@ -106,6 +110,8 @@ pub(super) fn facts(
         n_restarts,
         exec_main_code: number("ExecMainCode"),
         exec_main_status: number("ExecMainStatus"),
+        exec_main_start: main("ExecMainStartTimestampMonotonic"),
+        exec_main_exit: main("ExecMainExitTimestampMonotonic"),
         state_change_monotonic,
         active_enter: unit.since_boot("ActiveEnterTimestampMonotonic")?,
         active_exit: unit.since_boot("ActiveExitTimestampMonotonic")?,

@@ -97,6 +97,11 @@ pub struct UnitFacts {
     pub exec_main_code: i32,
     /// Its exit status or signal.
     pub exec_main_status: i32,
+    /// When the main process of the last run began, since boot; zero when it never did, or where the service's own properties
+    /// were not read.
+    pub exec_main_start: Duration,
+    /// When it ended; zero while it has not.
+    pub exec_main_exit: Duration,
     /// When the state last changed, since boot (`CLOCK_MONOTONIC`); zero when never.
     pub state_change_monotonic: Duration,
     /// When it last came up, since boot; zero when never.
@@ -127,10 +132,31 @@ impl UnitFacts {
         matches!(self.active_state, ActiveState::Inactive | ActiveState::Failed)
     }
 
+    /// Neither up nor down for good: it starts, stops, waits for its next automatic restart, or a job of it is queued.
+    #[must_use]
+    pub fn is_coming(&self) -> bool {
+        !self.is_up() && (!self.is_down() || self.job_pending)
+    }
+
     /// Waiting for systemd's next automatic restart, which is a failure that never reads `failed`.
     #[must_use]
     pub fn is_restarting(&self) -> bool {
         self.sub_state.starts_with("auto-restart")
+    }
+
+    /// How long the main process of the last run lived, where that is known.
+    #[must_use]
+    pub fn lived(&self) -> Option<Duration> {
+        let ended = !self.exec_main_start.is_zero() && !self.exec_main_exit.is_zero();
+        self.exec_main_exit
+            .checked_sub(self.exec_main_start)
+            .filter(|_| ended)
+    }
+
+    /// Whether the last run was up before it ended.
+    #[must_use]
+    pub fn came_up(&self) -> bool {
+        self.active_enter >= self.exec_main_start
     }
 
     /// One sentence about the last run's end, for a cause.

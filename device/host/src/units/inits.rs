@@ -4,9 +4,15 @@
 use std::time::Duration;
 
 use super::bus::Looking;
+use super::job::Mode;
 use super::systemd::{FIRST_PAUSE, LONGEST_PAUSE};
 use super::{ActiveState, Started, UnitFacts, Units, UnitsError, UserUnits};
 use crate::names::{InvocationId, UnitName};
+
+/// Ends what runs, init containers too, and starts anew.
+pub(super) const RESTART: &str = "RestartUnit";
+/// Starts what is down.
+pub(super) const START: &str = "StartUnit";
 
 /// An init container's unit, and the run that it had before. A failure of that one is an old one.
 type Before = (UnitName, Option<InvocationId>);
@@ -16,12 +22,13 @@ impl UserUnits {
     pub(super) async fn run_job(
         &self,
         method: &'static str,
+        mode: Mode,
         unit: &UnitName,
         inits: &[UnitName],
         within: Duration,
     ) -> Result<Started, UnitsError> {
         if inits.is_empty() {
-            let result = self.job(method, unit, within).await?;
+            let result = self.job(method, mode, unit, within).await?;
             return self.started(unit, result).await;
         }
         let _looking = Looking::new(&self.shared, inits);
@@ -29,10 +36,13 @@ impl UserUnits {
         self.link().await?.follow(&self.shared).await?;
         let mut before: Vec<Before> = Vec::new();
         for init in inits {
-            before.push((init.clone(), self.invocation(init).await?));
+            let glance = self.glance(init).await?;
+            // A run that is under way belongs to what is waited for, and its failure counts; but a restart ends it first.
+            let counts = !has_ended(&glance) && method != RESTART;
+            before.push((init.clone(), glance.invocation_id.filter(|_| !counts)));
         }
         let job = async {
-            let result = self.job(method, unit, within).await?;
+            let result = self.job(method, mode, unit, within).await?;
             self.started(unit, result).await
         };
         // Dropping the one that is not done loses nothing: systemd's job goes on, and the watch only reads.
@@ -91,8 +101,12 @@ impl UserUnits {
     }
 }
 
-/// Whether it has ended, and waits for its next try or has none, in a run that is not the old one.
+/// Whether it has failed, and waits for its next try or has none.
+fn has_ended(facts: &UnitFacts) -> bool {
+    facts.is_restarting() || facts.active_state == ActiveState::Failed
+}
+
+/// Whether it has ended so in a run that is not the old one.
 fn ended_anew(facts: &UnitFacts, old: Option<&InvocationId>) -> bool {
-    let ended = facts.is_restarting() || facts.active_state == ActiveState::Failed;
-    ended && facts.invocation_id.is_some() && facts.invocation_id.as_ref() != old
+    has_ended(facts) && facts.invocation_id.is_some() && facts.invocation_id.as_ref() != old
 }

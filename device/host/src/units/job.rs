@@ -14,11 +14,31 @@ use super::systemd::{FIRST_PAUSE, LONGEST_PAUSE, missing};
 use super::{Started, Units, UnitsError, UserUnits};
 use crate::names::UnitName;
 
+/// What a job does to those that its unit requires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// They are started with it, in the same transaction.
+    Replace,
+    /// They are left alone. A start that joins one under way, or that waits for systemd's own restart, would start its init
+    /// containers once more, beside the one that runs.
+    IgnoreRequirements,
+}
+
+impl Mode {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Replace => "replace",
+            Self::IgnoreRequirements => "ignore-requirements",
+        }
+    }
+}
+
 impl UserUnits {
     /// Queues a job and waits for its end. `None`: it ended, and nobody heard how.
     pub(super) async fn job(
         &self,
         method: &'static str,
+        mode: Mode,
         unit: &UnitName,
         within: Duration,
     ) -> Result<Option<String>, UnitsError> {
@@ -26,7 +46,7 @@ impl UserUnits {
         let _waiting = Waiting::new(&self.shared);
         let link = self.link().await?;
         let reply = link
-            .manager(method, &(unit.as_str(), "replace"))
+            .manager(method, &(unit.as_str(), mode.as_str()))
             .await
             .map_err(|error| missing(error, unit))?;
         let job: OwnedObjectPath = reply

@@ -60,6 +60,19 @@ pub trait Units {
         within: Duration,
     ) -> Result<Started, UnitsError>;
 
+    /// Waits for a start that is under way already, or for systemd's next automatic restart. Of `inits` none is run once more:
+    /// they run in their order, beside a start that somebody else asked for.
+    ///
+    /// # Errors
+    /// [`UnitsError`], as with [`Units::start`]; a failure of one of `inits` counts also in a run that was there before, if it
+    /// had not ended yet.
+    async fn join(
+        &self,
+        unit: &UnitName,
+        inits: &[UnitName],
+        within: Duration,
+    ) -> Result<Started, UnitsError>;
+
     /// Stops a unit and its init containers, and waits until they are down. A unit that is unknown or not running is down.
     ///
     /// # Errors

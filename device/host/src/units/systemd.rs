@@ -10,6 +10,8 @@ use zbus::{OwnedObjectPath, Variant};
 
 use super::answers::{Answer, facts, invocation, malformed, read_property};
 use super::bus::{Link, PROPERTIES, SYSTEMD, Shared, unit_path};
+use super::inits::{RESTART, START};
+use super::job::Mode;
 use super::{ActiveState, Generator, LoadState, Started, TakenUp, UnitFacts, Units, UnitsError};
 use crate::names::{InvocationId, UnitName, container_name};
 
@@ -143,7 +145,7 @@ impl UserUnits {
     }
 
     pub(super) async fn stop_one(&self, unit: &UnitName, within: Duration) -> Result<(), UnitsError> {
-        let job_result = match self.job("StopUnit", unit, within).await {
+        let job_result = match self.job("StopUnit", Mode::Replace, unit, within).await {
             Ok(result) => result,
             Err(UnitsError::NoSuchUnit(_)) => return Ok(()),
             Err(error) => return Err(error),
@@ -250,7 +252,17 @@ impl Units for UserUnits {
         inits: &[UnitName],
         within: Duration,
     ) -> Result<Started, UnitsError> {
-        self.run_job("StartUnit", unit, inits, within).await
+        self.run_job(START, Mode::Replace, unit, inits, within).await
+    }
+
+    async fn join(
+        &self,
+        unit: &UnitName,
+        inits: &[UnitName],
+        within: Duration,
+    ) -> Result<Started, UnitsError> {
+        self.run_job(START, Mode::IgnoreRequirements, unit, inits, within)
+            .await
     }
 
     async fn stop(&self, unit: &UnitName, within: Duration) -> Result<(), UnitsError> {
@@ -265,7 +277,7 @@ impl Units for UserUnits {
         within: Duration,
     ) -> Result<Started, UnitsError> {
         let before = self.invocation(unit).await?;
-        let started = self.run_job("RestartUnit", unit, inits, within).await?;
+        let started = self.run_job(RESTART, Mode::Replace, unit, inits, within).await?;
         if before.as_ref() != Some(&started.invocation_id) {
             return Ok(started);
         }

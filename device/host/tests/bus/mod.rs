@@ -64,6 +64,19 @@ impl Init {
         }
     }
 
+    /// A run of it is under way.
+    pub(crate) fn runs(&mut self) {
+        self.held = true;
+        self.invocation += 1;
+        (self.active, self.sub) = ("activating", "start");
+    }
+
+    /// The run that is under way fails.
+    pub(crate) fn fails_now(&mut self, result: &'static str, status: i32) {
+        self.fails(result, status);
+        self.invocation -= 1;
+    }
+
     /// One run of it failed, and systemd waits for the next.
     pub(crate) fn fails(&mut self, result: &'static str, status: i32) {
         self.held = true;
@@ -392,11 +405,15 @@ impl Manager {
     async fn start_unit(
         &self,
         unit: &str,
-        _mode: &str,
+        mode: &str,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<OwnedObjectPath, Refusal> {
         let ending = self.0.lock().unwrap().ending;
-        self.job(connection, "StartUnit", unit, ending).await
+        let call = match mode {
+            "replace" => "StartUnit".to_owned(),
+            other => format!("StartUnit:{other}"),
+        };
+        self.job(connection, &call, unit, ending).await
     }
 
     async fn restart_unit(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::At;
-use super::state::{Digests, Failure, Gap, InitStep, Installed, Progress, Run, Target};
+use super::state::{Digests, Failure, Gap, InitStep, Installed, Overtaken, Progress, Run, Target};
 
 /// A fact, with what the machine may not get by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +47,8 @@ pub enum Fact {
     Installed {
         /// A file on disk was not as it should be.
         changed: bool,
-        /// The run that is active now.
-        active: Option<Run>,
+        /// What the unit was at, right after.
+        found: Found,
     },
     /// [`Effect::Install`] failed.
     InstallFailed(Failure),
@@ -118,6 +118,20 @@ impl Fact {
     }
 }
 
+/// What a unit was at when its files were put in place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Down,
+    /// A start that was under way before: it is neither up nor down, or waits for its next automatic restart.
+    Coming {
+        /// systemd's `InvocationID`, where it has one: a start that waits for init containers has none of its own yet.
+        invocation: Option<String>,
+    },
+    /// This run is up.
+    Up(Run),
+}
+
 /// What a unit was seen doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Observation {
@@ -163,6 +177,10 @@ pub struct Start {
     pub of: Installed,
     /// Invocation to be replaced: any other active one is the outcome of this very start.
     pub replaces: Option<String>,
+    /// A start that was under way by other files: it is not waited for, and what comes of it is no outcome of this one.
+    pub overtakes: Option<Overtaken>,
+    /// The same was tried before and failed, and nobody asked again since.
+    pub retry: bool,
 }
 
 /// Which retry.

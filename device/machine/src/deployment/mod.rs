@@ -14,6 +14,7 @@
 //! - a change that changes nothing restarts nothing: the same specification under a new generation only
 //!   moves the generation;
 //! - a newer specification replaces a pull of an older one;
+//! - a start of an older version that is under way is started over, and its outcome is never taken for the newer one's;
 //! - `Running` is entered on a start job's success or on a unit that systemd holds up with the files
 //!   that were installed, never on hope;
 //! - once a run ended right after its start, the next one counts as running only after it stayed up;
@@ -29,11 +30,11 @@ mod state;
 mod turn;
 mod unit;
 
-pub use event::{Effect, Event, Fact, Observation, Start, Timer};
+pub use event::{Effect, Event, Fact, Found, Observation, Start, Timer};
 pub use stage::Stage;
 pub use state::{
     Back, Cutover, Digests, End, Exit, Failure, Gap, Goal, InitStep, Installed, Keep, Kept, MAX_MARKS, Mark,
-    Progress, Restarts, Retry, Run, Running, State, Target, Unit,
+    Overtaken, Progress, Restarts, Retry, Run, Running, State, Target, Unit,
 };
 
 use turn::Turn;
@@ -71,7 +72,7 @@ pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Illegal
         Fact::PullProgress(progress) => turn.pull_progress(progress),
         Fact::Pulled { digest, others } => turn.pulled(digest, others),
         Fact::PullFailed(failure) => turn.pull_failed(failure),
-        Fact::Installed { changed, active } => turn.installed(changed, active),
+        Fact::Installed { changed, found } => turn.installed(changed, found),
         Fact::InstallFailed(failure) => turn.install_failed(failure),
         Fact::InitRuns(step) => turn.init_runs(step),
         Fact::StopIgnored(failure) => turn.stop_ignored(failure),

@@ -128,13 +128,19 @@ impl Turn {
                 self.state.running = None;
             }
             Unit::StopIgnored { .. } => self.ended_after_all(),
-            Unit::Down { of, back, .. } => match back.take() {
+            Unit::Down {
+                of, back, restarts, ..
+            } => match back.take() {
                 Some(Back { asked: true, .. }) => {
                     let of = of.clone();
                     self.down(of, failure);
                 }
-                Some(Back { asked: false, .. }) => self.wait_on(),
-                None => {}
+                asked_by_systemd => {
+                    *restarts = failure.end.and_then(|end| end.restarts).or(*restarts);
+                    if asked_by_systemd.is_some() {
+                        self.wait_on();
+                    }
+                }
             },
             Unit::Removing { .. } => {}
         }

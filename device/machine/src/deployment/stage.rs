@@ -200,7 +200,9 @@ impl State {
     #[must_use]
     pub fn restarts(&self) -> Option<Restarts> {
         match &self.unit {
-            Unit::Down { failure, .. } => failure.end.as_ref().and_then(|end| end.restarts),
+            Unit::Down {
+                failure, restarts, ..
+            } => restarts.or_else(|| failure.end.as_ref().and_then(|end| end.restarts)),
             Unit::None
             | Unit::Installing { .. }
             | Unit::InstallFailed { .. }

@@ -133,6 +133,9 @@ pub enum Unit {
         of: Installed,
         /// Which run of the unit needs no restart afterwards.
         keep: Keep,
+        /// The other version that was handed over before, which systemd may be at still.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        was: Option<Box<Installed>>,
     },
     /// Its files could not be written or loaded.
     InstallFailed {
@@ -152,6 +155,9 @@ pub enum Unit {
         /// Generation of the other version that ran until then.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<u64>,
+        /// A start by other files that was under way.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        overtakes: Option<Overtaken>,
         /// The init container that runs. Not recorded, as progress never is.
         #[serde(skip)]
         init: Option<InitStep>,
@@ -168,7 +174,7 @@ pub enum Unit {
         from: Option<u64>,
         /// Why it goes on.
         failure: Failure,
-        /// When it is asked again.
+        /// When it is asked again; `None` while it is being asked.
         next_try: Option<At>,
     },
     /// It proved itself.
@@ -193,6 +199,9 @@ pub enum Unit {
         /// container that ends each few seconds would wear the disk.
         #[serde(skip)]
         back: Option<Back>,
+        /// What systemd's own restarts have come to since `failure`. Not recorded, for the same reason.
+        #[serde(skip)]
+        restarts: Option<Restarts>,
     },
     /// Its containers, volumes and files are being removed.
     Removing {
@@ -303,6 +312,17 @@ pub struct Run {
     pub invocation: String,
     /// When it began.
     pub started_at: At,
+}
+
+/// A start that was under way when other files were put in place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overtaken {
+    /// systemd's `InvocationID` at that moment, if it had one.
+    pub invocation: Option<String>,
+    /// Hash of the specification that it is of: how its container may be ended depends on it.
+    pub spec: String,
+    /// Generation that it is of.
+    pub generation: u64,
 }
 
 /// What runs.

@@ -1,8 +1,10 @@
 //! Facts about what was handed over to systemd.
 
 use super::At;
-use super::event::{Effect, Start, Timer};
-use super::state::{Back, Cutover, Failure, Gap, Goal, InitStep, Installed, Keep, Retry, Run, Running, Unit};
+use super::event::{Effect, Found, Start, Timer};
+use super::state::{
+    Back, Cutover, Failure, Gap, Goal, InitStep, Installed, Keep, Overtaken, Retry, Run, Running, Unit,
+};
 use super::turn::Turn;
 
 /// What came up and is not trusted counts as up after this time, in milliseconds.
@@ -18,8 +20,14 @@ impl Turn {
             (self.state.unproven, self.state.cutover) = (None, None);
         }
         self.state.goal = Goal::Met;
+        let was = match &self.state.unit {
+            // Never handed over: what was before it may still be under way.
+            Unit::Installing { was, .. } => was.clone(),
+            unit => unit.installed().cloned().map(Box::new),
+        };
+        let was = was.filter(|was| was.spec != of.spec);
         self.ask(Effect::Install(of.clone()));
-        self.state.unit = Unit::Installing { of, keep };
+        self.state.unit = Unit::Installing { of, keep, was };
     }
 
     pub(super) fn start(&mut self, of: Installed, replaces: Option<String>) {
@@ -33,16 +41,54 @@ impl Turn {
     }
 
     pub(super) fn begin_start(&mut self, of: Installed, replaces: Option<String>, from: Option<u64>) {
-        self.ask(Effect::Start(Start {
-            of: of.clone(),
-            replaces: replaces.clone(),
-        }));
         self.state.unit = Unit::Starting {
             of,
             replaces,
             from,
+            overtakes: None,
             init: None,
         };
+        self.ask_to_start();
+    }
+
+    /// A start by other files is under way. Nothing of it served, so nothing is cut over.
+    fn start_over(&mut self, of: Installed, overtaken: Overtaken) {
+        self.state.running = None;
+        self.state.unit = Unit::Starting {
+            of,
+            replaces: overtaken.invocation.clone(),
+            from: None,
+            overtakes: Some(overtaken),
+            init: None,
+        };
+        self.ask_to_start();
+    }
+
+    /// The effect of what the unit is at.
+    fn ask_to_start(&mut self) {
+        let (of, replaces, overtakes) = match &self.state.unit {
+            Unit::Starting {
+                of,
+                replaces,
+                overtakes,
+                ..
+            } => (of.clone(), replaces.clone(), overtakes.clone()),
+            Unit::StopIgnored { of, replaces, .. } => (of.clone(), Some(replaces.clone()), None),
+            Unit::None
+            | Unit::Installing { .. }
+            | Unit::InstallFailed { .. }
+            | Unit::Up { .. }
+            | Unit::Finished { .. }
+            | Unit::Down { .. }
+            | Unit::Removing { .. } => return,
+        };
+        let retry = self.state.unit_tries > 0;
+        self.ask(Effect::Start(Start {
+            of,
+            replaces,
+            overtakes,
+            retry,
+        }));
     }
 
     /// A run of it is up: that is enough, unless such runs are known not to last.
@@ -57,6 +103,7 @@ impl Turn {
             failure,
             next_try: Some(next_try),
             back: Some(Back { run, asked: true }),
+            restarts: None,
         };
     }
 
@@ -104,6 +151,7 @@ impl Turn {
             failure,
             next_try,
             back: None,
+            restarts: None,
         };
     }
 
@@ -131,23 +179,47 @@ impl Turn {
         };
     }
 
-    pub(super) fn installed(&mut self, changed: bool, active: Option<Run>) -> bool {
-        let Unit::Installing { of, keep } = &self.state.unit else {
+    pub(super) fn installed(&mut self, changed: bool, found: Found) -> bool {
+        let Unit::Installing { of, keep, was } = &self.state.unit else {
             return false;
         };
-        let of = of.clone();
+        let (of, was) = (of.clone(), was.clone());
         let kept = |run: &Run| match keep {
             Keep::None | Keep::Finished => false,
             Keep::AnyIfUnchanged => !changed,
             Keep::Invocation(known) => *known == run.invocation,
         };
-        match active {
-            Some(run) if kept(&run) => self.came_up(of, run),
-            Some(run) => self.start(of, Some(run.invocation)),
-            None if *keep == Keep::Finished => self.ended_well(of),
-            None => self.start(of, None),
+        match found {
+            Found::Up(run) if kept(&run) => self.came_up(of, run),
+            Found::Up(run) => {
+                let replaces = run.invocation.clone();
+                self.is_still(was, run);
+                self.start(of, Some(replaces));
+            }
+            Found::Coming { invocation } => match was.or_else(|| changed.then(|| Box::new(of.clone()))) {
+                Some(was) => {
+                    let overtaken = Overtaken {
+                        invocation,
+                        spec: was.spec,
+                        generation: was.generation,
+                    };
+                    self.start_over(of, overtaken);
+                }
+                None => self.start(of, None),
+            },
+            Found::Down if *keep == Keep::Finished => self.ended_well(of),
+            Found::Down => self.start(of, None),
         }
         true
+    }
+
+    /// What runs is what ran before, whichever run of it: a boot or systemd's own restart may have come in between.
+    fn is_still(&mut self, was: Option<Box<Installed>>, run: Run) {
+        match (&mut self.state.running, was) {
+            (Some(running), _) => running.run = run,
+            (None, Some(was)) => self.state.running = Some(Running { of: *was, run }),
+            (None, None) => {}
+        }
     }
 
     pub(super) fn install_failed(&mut self, failure: Failure) -> bool {
@@ -183,12 +255,15 @@ impl Turn {
     }
 
     pub(super) fn stop_ignored(&mut self, failure: Failure) -> bool {
-        let Unit::Starting {
+        let (Unit::Starting {
             of,
             replaces: Some(replaces),
             from,
             ..
-        } = &self.state.unit
+        }
+        | Unit::StopIgnored {
+            of, replaces, from, ..
+        }) = &self.state.unit
         else {
             return false;
         };
@@ -206,7 +281,7 @@ impl Turn {
     }
 
     pub(super) fn started(&mut self, run: Run, gap: Option<Gap>) -> bool {
-        let Unit::Starting { of, from, .. } = &self.state.unit else {
+        let (Unit::Starting { of, from, .. } | Unit::StopIgnored { of, from, .. }) = &self.state.unit else {
             return false;
         };
         let of = of.clone();
@@ -218,7 +293,7 @@ impl Turn {
     }
 
     pub(super) fn finished(&mut self) -> bool {
-        let Unit::Starting { of, .. } = &self.state.unit else {
+        let (Unit::Starting { of, .. } | Unit::StopIgnored { of, .. }) = &self.state.unit else {
             return false;
         };
         let of = of.clone();
@@ -227,7 +302,7 @@ impl Turn {
     }
 
     pub(super) fn start_failed(&mut self, failure: Failure, image_missing: bool) -> bool {
-        let Unit::Starting { of, .. } = &self.state.unit else {
+        let (Unit::Starting { of, .. } | Unit::StopIgnored { of, .. }) = &self.state.unit else {
             return false;
         };
         let of = of.clone();
@@ -256,6 +331,7 @@ impl Turn {
             failure,
             next_try: None,
             back: None,
+            restarts: None,
         };
         true
     }
@@ -276,6 +352,7 @@ impl Turn {
             failure,
             next_try: None,
             back: None,
+            restarts: None,
         };
         true
     }
@@ -283,7 +360,7 @@ impl Turn {
     /// Installs what is installed once more, whatever is asked for meanwhile.
     pub(super) fn reinstall(&mut self, of: Installed, keep: Keep) {
         self.ask(Effect::Install(of.clone()));
-        self.state.unit = Unit::Installing { of, keep };
+        self.state.unit = Unit::Installing { of, keep, was: None };
     }
 
     /// A timer that fires late, after something else happened, means nothing.
@@ -325,11 +402,13 @@ impl Turn {
 
     pub(super) fn try_unit_again(&mut self) {
         match &mut self.state.unit {
-            Unit::InstallFailed { of, .. } | Unit::StopIgnored { of, .. } => {
-                let of = of.clone();
-                self.reinstall(of, Keep::None);
+            // Its files are in place. It stays what it is while it is asked: a failure that hides each few minutes is seen by
+            // nobody.
+            Unit::StopIgnored { next_try, .. } => {
+                *next_try = None;
+                self.ask_to_start();
             }
-            Unit::Down { of, back: None, .. } => {
+            Unit::InstallFailed { of, .. } | Unit::Down { of, back: None, .. } => {
                 let of = of.clone();
                 self.reinstall(of, Keep::None);
             }
@@ -370,7 +449,7 @@ impl Turn {
     pub(super) fn unit_resumed(&mut self) {
         match &mut self.state.unit {
             Unit::None => {}
-            Unit::Installing { of, keep } => {
+            Unit::Installing { of, keep, .. } => {
                 // The crash may have come between the files and the restart.
                 if matches!(keep, Keep::AnyIfUnchanged) {
                     *keep = Keep::None;
@@ -378,10 +457,7 @@ impl Turn {
                 let of = of.clone();
                 self.ask(Effect::Install(of));
             }
-            Unit::Starting { of, replaces, .. } => {
-                let (of, replaces) = (of.clone(), replaces.clone());
-                self.ask(Effect::Start(Start { of, replaces }));
-            }
+            Unit::Starting { .. } => self.ask_to_start(),
             Unit::Up { of } | Unit::Finished { of } => {
                 let of = of.clone();
                 self.ask(Effect::Verify(of));
@@ -408,9 +484,9 @@ impl Turn {
     /// Without a next try it waits for its image, or for another specification.
     fn resume_waiting(&mut self, retry: Retry) {
         let waits = |unit: &Unit| match unit {
-            Unit::InstallFailed { next_try, .. }
-            | Unit::StopIgnored { next_try, .. }
-            | Unit::Down { next_try, .. } => next_try.is_some(),
+            Unit::InstallFailed { next_try, .. } | Unit::Down { next_try, .. } => next_try.is_some(),
+            // Without one it was being asked.
+            Unit::StopIgnored { .. } => true,
             Unit::None
             | Unit::Installing { .. }
             | Unit::Starting { .. }

@@ -2,8 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use fleet_machine::deployment::{
-    At, Digests, End, Event, Exit, Fact, Failure, Gap, InitStep, Observation, Progress, Retry, Run, Stage,
-    State, Target, Timer, step,
+    At, Digests, End, Event, Exit, Fact, Failure, Found, Gap, InitStep, Observation, Progress, Retry, Run,
+    Stage, State, Target, Timer, step,
 };
 
 pub(crate) fn target(generation: u64, spec: &str, at_hand: bool) -> Target {
@@ -40,6 +40,15 @@ pub(crate) fn started(invocation: &str, started_at: At) -> Fact {
     Fact::Started {
         run: run(invocation, started_at),
         gap: Some(Gap { stop: 300, down: 700 }),
+    }
+}
+
+/// Files in place while a start was under way.
+pub(crate) fn coming(changed: bool) -> Fact {
+    let invocation = Some("i1".to_owned());
+    Fact::Installed {
+        changed,
+        found: Found::Coming { invocation },
     }
 }
 
@@ -92,16 +101,18 @@ pub(crate) fn alphabet() -> Vec<Fact> {
         Fact::PullFailed(failure("image-not-found", Retry::Seldom)),
         Fact::Installed {
             changed: true,
-            active: None,
+            found: Found::Down,
         },
         Fact::Installed {
             changed: true,
-            active: Some(run("i1", 5)),
+            found: Found::Up(run("i1", 5)),
         },
         Fact::Installed {
             changed: false,
-            active: Some(run("i1", 5)),
+            found: Found::Up(run("i1", 5)),
         },
+        coming(false),
+        coming(true),
         Fact::InstallFailed(soon()),
         init_runs(),
         Fact::StopIgnored(failure("stop-signal-ignored", Retry::Seldom)),
@@ -137,14 +148,14 @@ pub(crate) fn one_of_each_stage() -> Vec<(Stage, State)> {
     let desired = || Desired(target(1, "a", false));
     let installed = || Installed {
         changed: true,
-        active: None,
+        found: Found::Down,
     };
     let soon = || failure("soon", Retry::Soon);
     let up = || vec![desired(), pulled(), installed(), started("i2", 6)];
     let replacing = || {
         let again = Installed {
             changed: true,
-            active: Some(run("i2", 6)),
+            found: Found::Up(run("i2", 6)),
         };
         [up(), vec![Desired(target(4, "c", true)), again]].concat()
     };

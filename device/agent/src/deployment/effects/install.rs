@@ -1,7 +1,7 @@
 //! `Install`: the files of a deployment, and systemd's knowledge of them.
 
 use fleet_host::{ActiveState, Changed, Host, LoadState, UnitFacts, UnitFiles, Units, UnitsError};
-use fleet_machine::deployment::{Fact, Failure, Installed, Retry};
+use fleet_machine::deployment::{Fact, Failure, Found, Installed, Retry};
 use fleet_protocol::PodmanV0Score;
 
 use super::Place;
@@ -23,7 +23,7 @@ impl<H: Host> Place<H> {
                     .set(facts.active_state == ActiveState::Inactive && !facts.job_pending);
                 Fact::Installed {
                     changed: changed.is_changed(),
-                    active: self.active_run(&facts),
+                    found: self.found(&facts),
                 }
             }
             Err(failure) => {
@@ -68,6 +68,16 @@ impl<H: Host> Place<H> {
                 format!("systemd cannot use {} ({word}): look at its journal", self.unit),
                 Retry::Seldom,
             )),
+        }
+    }
+
+    fn found(&self, facts: &UnitFacts) -> Found {
+        match self.active_run(facts) {
+            Some(run) => Found::Up(run),
+            None if facts.is_coming() => Found::Coming {
+                invocation: facts.invocation_id.as_ref().map(ToString::to_string),
+            },
+            None => Found::Down,
         }
     }
 

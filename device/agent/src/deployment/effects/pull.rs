@@ -26,6 +26,9 @@ impl<H: Host> Place<H> {
         score: Option<PodmanV0Score>,
         news: UnboundedSender<Fact>,
     ) -> Fact {
+        if let Some((digest, others)) = self.all_at_hand(&target, score.as_ref()).await {
+            return Fact::Pulled { digest, others };
+        }
         // The semaphore lives as long as the agent and is never closed.
         let _turn = self.shared.pulls.acquire().await;
         // A closed channel means that the task is gone, and this future with it.
@@ -37,6 +40,20 @@ impl<H: Host> Place<H> {
                 Fact::PullFailed(failure)
             }
         }
+    }
+
+    /// The digests of all images, if podman has them. What runs is not stopped for an image that is only remembered.
+    async fn all_at_hand(&self, target: &Target, score: Option<&PodmanV0Score>) -> Option<(String, Digests)> {
+        let (images, host) = (&self.shared.images, &self.shared.host);
+        let main: ImageRef = target.image.parse().ok()?;
+        let digest = images.verified(host, &main).await?;
+        let mut others = Digests::new();
+        for image in score.map(PodmanV0Score::images).unwrap_or_default() {
+            if *image != main {
+                others.insert(image.to_string(), images.verified(host, image).await?);
+            }
+        }
+        Some((digest, others))
     }
 
     async fn try_pull(

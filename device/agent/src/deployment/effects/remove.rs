@@ -35,8 +35,12 @@ impl<H: Host> Place<H> {
     ) -> Result<(), Failure> {
         let of_units = |error: UnitsError| failures::of_units(&error);
         let of_files = |error: UnitFilesError| failures::of_files(&error);
-        if !manners.kill && self.units().facts(&self.unit).await.map_err(of_units)?.is_up() {
-            self.ask_to_end(None, "the deployment", manners).await?;
+        if !manners.kill {
+            let facts = self.units().facts(&self.unit).await.map_err(of_units)?;
+            // A container may run before its unit is up: its health check is still out.
+            if !facts.is_down() && !facts.is_restarting() {
+                self.ask_to_end(None, "the deployment", manners).await?;
+            }
         }
         self.units()
             .stop(&self.unit, manners.grace + STOP_WORK)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fleet_host::quadlet::Rendered;
-use fleet_host::{ActiveState, Host, Images, UnitFacts, UnitName, Units, UnitsError};
+use fleet_host::{ActiveState, Clock, Host, InvocationId, UnitFacts, UnitName, Units, UnitsError};
 use fleet_machine::deployment::{Fact, Failure, Gap, Installed};
 use fleet_protocol::PodmanV0Score;
 use fleet_protocol::score::ImageRef;
@@ -11,17 +11,22 @@ use tokio::time::Instant;
 
 use super::{Manners, Place};
 use crate::deployment::failures::{self, GRACE, RunEnd};
+use crate::images::is_absent;
 
 /// What to start.
 pub(in crate::deployment) struct Order {
     pub(in crate::deployment) of: Installed,
     pub(in crate::deployment) score: PodmanV0Score,
     pub(in crate::deployment) replaces: Option<Replaced>,
+    pub(in crate::deployment) overtakes: Option<Replaced>,
+    /// It failed before, and nobody asked again.
+    pub(in crate::deployment) retry: bool,
 }
 
 /// What it takes the place of.
 pub(in crate::deployment) struct Replaced {
-    pub(in crate::deployment) invocation: String,
+    /// `None` of a start that has none yet.
+    pub(in crate::deployment) invocation: Option<String>,
     /// Its generation, where that is on record.
     pub(in crate::deployment) generation: Option<u64>,
     pub(in crate::deployment) manners: Manners,
@@ -31,6 +36,8 @@ pub(in crate::deployment) struct Replaced {
 enum Trouble {
     /// What was to be replaced goes on.
     Ignored(Failure),
+    /// The same failed before, and systemd starts it again when its pause is over.
+    Restarting(Box<UnitFacts>),
     /// systemd says so.
     Units(UnitsError),
 }
@@ -66,6 +73,7 @@ impl<H: Host> Place<H> {
                 },
             },
             Err(Trouble::Ignored(failure)) => return Fact::StopIgnored(failure),
+            Err(Trouble::Restarting(facts)) => return self.still_restarting(&order, &facts).await,
             Err(Trouble::Units(error)) => error,
         };
         self.start_failed(&order, &outcome, began.elapsed()).await
@@ -79,33 +87,69 @@ impl<H: Host> Place<H> {
             return Ok(self.units().start(unit, &inits, within).await?.facts);
         }
         let mut facts = self.units().facts(unit).await?;
-        let is_old = |facts: &UnitFacts| {
-            let active = self.active_run(facts);
-            order
-                .replaces
-                .as_ref()
-                .filter(|old| active.is_some_and(|run| run.invocation == old.invocation))
-        };
-        let mut asked = false;
-        if let Some(old) = is_old(&facts).filter(|old| !old.manners.kill) {
-            self.ask_to_end(Some(&old.invocation), &old.words(), &old.manners)
+        let mut stale = order.stale(&facts);
+        let mut asked = None;
+        if let Some(old) = stale.filter(|old| !old.manners.kill && !facts.is_down() && !facts.is_restarting())
+        {
+            asked = Some(self.shared.host.clock().monotonic());
+            self.ask_to_end(old.invocation.as_deref(), &old.words(), &old.manners)
                 .await
                 .map_err(Trouble::Ignored)?;
-            asked = true;
             facts = self.units().facts(unit).await?;
+            stale = order.stale(&facts);
         }
         if facts.active_state == ActiveState::Failed {
             self.units().reset_failed(unit).await?;
         }
         let with_stop = within + plan.stop_within;
-        let started = match facts.is_up() {
-            true if is_old(&facts).is_none() => return Ok(facts),
-            true => self.units().restart(unit, &inits, with_stop).await?,
-            // systemd pauses before it starts what ended; nobody waits for that who asked it to end.
-            false if asked && facts.is_restarting() => self.units().restart(unit, &inits, with_stop).await?,
-            false => self.units().start(unit, &inits, within).await?,
+        let units = self.units();
+        let mut started = match stale {
+            // systemd would join a start that is under way, and wait out its pause before the next automatic one.
+            Some(_) => units.restart(unit, &inits, with_stop).await?,
+            None if facts.is_up() => return Ok(facts),
+            None if facts.is_restarting() && asked.is_some() => {
+                units.restart(unit, &inits, with_stop).await?
+            }
+            None if facts.is_restarting() && order.retry => {
+                return Err(Trouble::Restarting(Box::new(facts)));
+            }
+            None if facts.is_coming() => units.join(unit, &inits, within).await?,
+            None => units.start(unit, &inits, within).await?,
         };
+        if let Some(asked) = asked {
+            // What was asked by the agent began to end before its unit knew.
+            started.facts.active_exit = asked.min(started.facts.active_exit);
+        }
         Ok(started.facts)
+    }
+
+    /// A try that changes nothing: what is known of the last run, and of the next one, is told anew.
+    async fn still_restarting(&self, order: &Order, facts: &UnitFacts) -> Fact {
+        let end = self.run_end(facts).await;
+        let failure = match facts.lived().filter(|_| !facts.came_up()) {
+            Some(lived) => {
+                let error = UnitsError::JobFailed {
+                    unit: self.unit.clone(),
+                    job_result: None,
+                    facts: Box::new(facts.clone()),
+                };
+                failures::of_start(&error, &order.score, lived, end)
+            }
+            None => failures::of_stop(order.score.restart, end),
+        };
+        let image_missing = self.lost_image(order, &self.unit, facts).await;
+        Fact::StartFailed {
+            failure,
+            image_missing,
+        }
+    }
+
+    async fn run_end<'a>(&self, facts: &'a UnitFacts) -> RunEnd<'a> {
+        RunEnd {
+            log: self.last_words(facts).await,
+            next_restart: facts.next_restart.map(|at| self.wall_clock(at)),
+            facts,
+        }
     }
 
     async fn start_failed(&self, order: &Order, error: &UnitsError, took: Duration) -> Fact {
@@ -125,34 +169,45 @@ impl<H: Host> Place<H> {
                 image_missing: false,
             };
         };
-        let end = RunEnd {
-            log: self.last_words(facts).await,
-            next_restart: facts.next_restart.map(|at| self.wall_clock(at)),
-            facts,
-        };
-        let failure = failures::of_start(error, score, took, end);
-        // Only worth asking podman when it was podman itself that gave up.
-        let by_podman = (facts.exec_main_code, facts.exec_main_status) == (1, 125);
-        let image = image_of(score, unit);
-        let image_missing = by_podman && self.is_missing(image, &order.of).await;
-        if image_missing {
-            self.shared
-                .images
-                .missing(&self.shared.host, image.as_str())
-                .await;
-        }
+        let failure = failures::of_start(error, score, took, self.run_end(facts).await);
+        let image_missing = self.lost_image(order, unit, facts).await;
         Fact::StartFailed {
             failure,
             image_missing,
         }
     }
 
-    async fn is_missing(&self, image: &ImageRef, of: &Installed) -> bool {
-        // By digest where it is known: the tag may point elsewhere by now.
-        let digest = of.others.get(image.as_str()).unwrap_or(&of.digest);
-        let pinned = format!("{}@{digest}", image.name()).parse().ok();
-        let image = pinned.as_ref().unwrap_or(image);
-        matches!(self.shared.host.images().present(image).await, Ok(None))
+    /// Whether a start failed since the image of a unit is not there, or not whole. Only worth asking podman when it was podman
+    /// that gave up, or found a program that cannot be run: damage in its storage looks like either.
+    async fn lost_image(&self, order: &Order, unit: &UnitName, facts: &UnitFacts) -> bool {
+        let status = (facts.exec_main_code == 1).then_some(facts.exec_main_status);
+        if !matches!(status, Some(125..=127)) {
+            return false;
+        }
+        // Damage dates from before this boot, when the power was cut: it is looked for once.
+        self.shared.images.repair_once(&self.shared.host).await;
+        let image = image_of(&order.score, unit);
+        let digest = order.of.others.get(image.as_str()).unwrap_or(&order.of.digest);
+        let missing = is_absent(&self.shared.host, image, digest).await;
+        if missing {
+            self.shared
+                .images
+                .missing(&self.shared.host, image.as_str())
+                .await;
+        }
+        missing
+    }
+}
+
+impl Order {
+    /// What the unit is at, if that is what is to be replaced.
+    fn stale(&self, facts: &UnitFacts) -> Option<&Replaced> {
+        let id = facts.invocation_id.as_ref().map(InvocationId::as_str);
+        let is_it = |old: &&Replaced| old.invocation.as_deref() == id;
+        let replaced = self.replaces.as_ref().filter(is_it).filter(|_| facts.is_up());
+        // Also once it came up: it came up by other files.
+        let overtaken = self.overtakes.as_ref().filter(is_it);
+        replaced.or(overtaken.filter(|_| facts.is_up() || facts.is_coming()))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fleet_host::{Containers, Host, Units, container_name};
+use fleet_host::{Containers, Host, Signalled, Units, container_name};
 use fleet_machine::deployment::{Failure, Retry};
 use fleet_protocol::PodmanV0Score;
 use fleet_protocol::score::StopSignal;
@@ -49,10 +49,19 @@ impl<H: Host> Place<H> {
         manners: &Manners,
     ) -> Result<(), Failure> {
         let containers = self.shared.host.containers();
-        // One that podman does not find is about to end: the wait tells.
-        if let Err(error) = containers.signal(&self.name, manners.signal).await {
-            let detail = format!("{which} goes on running: {}", chain(&error));
-            return Err(failure("stop-failed", detail, Retry::Soon));
+        match containers.signal(&self.name, manners.signal).await {
+            Ok(Signalled::Sent) => {}
+            // Of a unit that is up it is about to end: the wait tells. One that is still to come has nothing to spare.
+            Ok(Signalled::NotRunning) => {
+                let facts = self.units().facts(&self.unit).await;
+                if facts.is_ok_and(|facts| !facts.is_up()) {
+                    return Ok(());
+                }
+            }
+            Err(error) => {
+                let detail = format!("{which} goes on running: {}", chain(&error));
+                return Err(failure("stop-failed", detail, Retry::Soon));
+            }
         }
         let deadline = Instant::now() + manners.grace;
         while !self.has_ended(invocation).await {
@@ -82,7 +91,7 @@ impl<H: Host> Place<H> {
             Ok(facts) => {
                 let id = facts.invocation_id.as_ref().map(fleet_host::InvocationId::as_str);
                 let same = invocation.is_none() || id == invocation;
-                !(same && facts.is_up())
+                !same || facts.is_down() || facts.is_restarting()
             }
             Err(error) => {
                 tracing::debug!("nobody can tell whether {} ended: {error}", self.unit);

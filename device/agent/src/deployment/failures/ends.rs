@@ -99,8 +99,12 @@ pub(in crate::deployment) fn of_start(
     if checked && killed && facts.result != "oom-kill" {
         return unhealthy("its health check failed, and it was killed", end);
     }
-    let early = !checked || took < EARLY;
-    stopped(score.restart, early.then_some(None), end)
+    // By the container's own life, where systemd tells it: what it replaced, and init containers, took their time before.
+    let early = match facts.lived() {
+        Some(lived) => (lived < EARLY).then_some(Some(lived)),
+        None => (!checked || took < EARLY).then_some(None),
+    };
+    stopped(score.restart, early, end)
 }
 
 fn of_timeout(checked: bool, end: RunEnd<'_>) -> Failure {
@@ -132,8 +136,11 @@ fn of_init(error: &UnitsError, end: RunEnd<'_>) -> Failure {
 /// A unit that was up and is down, or waits for its next automatic restart.
 pub(in crate::deployment) fn of_stop(policy: RestartPolicy, end: RunEnd<'_>) -> Failure {
     let facts = end.facts;
-    let ran = facts.active_exit.checked_sub(facts.active_enter);
-    let ran = ran.filter(|ran| !facts.active_enter.is_zero() && *ran < EARLY);
+    let was_up = facts.active_exit.checked_sub(facts.active_enter);
+    let was_up = was_up.filter(|_| !facts.active_enter.is_zero());
+    // A run that never came up may find the stamps of one before it.
+    let ran = was_up.filter(|_| facts.came_up()).or(facts.lived());
+    let ran = ran.filter(|ran| *ran < EARLY);
     stopped(policy, ran.map(Some), end)
 }
 
@@ -179,6 +186,8 @@ mod tests {
             n_restarts: 0,
             exec_main_code: code,
             exec_main_status: status,
+            exec_main_start: Duration::ZERO,
+            exec_main_exit: Duration::ZERO,
             state_change_monotonic: Duration::ZERO,
             active_enter: Duration::ZERO,
             active_exit: Duration::ZERO,
@@ -264,6 +273,25 @@ mod tests {
             (late.kind.as_str(), late.end.unwrap().early),
             ("container-exited", false)
         );
+    }
+
+    #[test]
+    fn an_end_is_early_by_the_containers_own_life_whatever_came_before_it() {
+        let secs = Duration::from_secs;
+        let lived = |seconds: u64| {
+            let mut facts = facts("exit-code", 1, 3);
+            // An older run was up for long; this one never came up.
+            (facts.active_enter, facts.active_exit) = (secs(10), secs(80));
+            (facts.exec_main_start, facts.exec_main_exit) = (secs(100), secs(100 + seconds));
+            facts
+        };
+        // The old container's grace period and init containers took most of the start.
+        let kind = |facts: &UnitFacts| start(facts, HEALTH, 60).kind;
+        assert_eq!(kind(&lived(1)), "exited-early");
+        assert_eq!(kind(&lived(6)), "container-exited");
+        let stop = |facts: &UnitFacts| of_stop(RestartPolicy::Always, end(facts)).kind;
+        assert_eq!(stop(&lived(1)), "exited-early");
+        assert_eq!(stop(&lived(6)), "container-exited");
     }
 
     #[test]

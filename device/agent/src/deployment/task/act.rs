@@ -1,7 +1,7 @@
 //! Effects as work on the host.
 
 use fleet_host::{Host, UnitName};
-use fleet_machine::deployment::{Effect, Fact, Failure, Goal, Installed, Start, Timer, Unit};
+use fleet_machine::deployment::{Effect, Fact, Failure, Goal, Installed, Overtaken, Start, Timer, Unit};
 use fleet_protocol::PodmanV0Score;
 use tokio::time::Instant;
 
@@ -55,10 +55,18 @@ impl<H: Host + 'static> Task<H> {
         });
     }
 
-    fn start(&mut self, Start { of, replaces }: Start) {
+    fn start(&mut self, start: Start) {
         let place = self.place.clone();
+        let Start {
+            of,
+            replaces,
+            overtakes,
+            retry,
+        } = start;
         let order = self.score(&of.spec).map(|score| Order {
             replaces: replaces.map(|invocation| self.replaced_by(&score, invocation)),
+            overtakes: overtakes.map(|overtaken| self.overtaken_by(&score, overtaken)),
+            retry,
             of,
             score,
         });
@@ -81,8 +89,18 @@ impl<H: Host + 'static> Task<H> {
         let old = running.filter(|old| old.run.invocation == invocation);
         let old_score = old.and_then(|old| self.score(&old.of.spec));
         Replaced {
-            invocation,
+            invocation: Some(invocation),
             generation: old.map(|old| old.of.generation),
+            manners: Manners::of(old_score.as_ref(), Some(score)),
+        }
+    }
+
+    /// What is known of a start that is not waited for.
+    fn overtaken_by(&self, score: &PodmanV0Score, overtaken: Overtaken) -> Replaced {
+        let old_score = self.score(&overtaken.spec);
+        Replaced {
+            invocation: overtaken.invocation,
+            generation: Some(overtaken.generation),
             manners: Manners::of(old_score.as_ref(), Some(score)),
         }
     }
@@ -100,7 +118,7 @@ impl<H: Host + 'static> Task<H> {
             return;
         }
         self.glance_due = false;
-        let Unit::Starting { of, .. } = &self.state.unit else {
+        let (Unit::Starting { of, .. } | Unit::StopIgnored { of, .. }) = &self.state.unit else {
             return;
         };
         let old = self.state.running.as_ref().map(|old| old.run.invocation.clone());

@@ -153,11 +153,14 @@ impl<H: Host + 'static> Task<H> {
                 let current = self.state.generation == *generation && self.pursues(spec);
                 (!current).then(|| self.target(*generation, spec))
             }
-            Latest::Rejected { .. } if matches!(self.state.goal, Goal::Rejected { .. }) => None,
-            Latest::Rejected { generation, failure } => Some(Fact::Rejected {
-                generation: *generation,
-                failure: failure.clone(),
-            }),
+            Latest::Rejected { generation, failure } => {
+                let told = matches!(&self.state.goal, Goal::Rejected { failure: told } if told == failure);
+                let current = told && generation.is_none_or(|generation| generation == self.state.generation);
+                (!current).then(|| Fact::Rejected {
+                    generation: *generation,
+                    failure: failure.clone(),
+                })
+            }
         };
         let leaving = matches!(self.state.unit, Unit::Removing { .. });
         match fact {
@@ -205,7 +208,9 @@ impl<H: Host + 'static> Task<H> {
         let others: Option<Digests> = others
             .map(|image| Some((image.clone(), images.digest(&image)?)))
             .collect();
-        let at_hand = image.as_ref().and_then(|image| images.digest(image));
+        // Before something that runs is stopped, podman is asked.
+        let at_hand = image.as_ref().filter(|_| self.state.running.is_none());
+        let at_hand = at_hand.and_then(|image| images.digest(image));
         let (at_hand, others) = match at_hand.zip(others) {
             Some((digest, others)) => (Some(digest), others),
             None => (None, Digests::new()),
@@ -294,7 +299,7 @@ impl<H: Host + 'static> Task<H> {
             Err(illegal) => return tracing::debug!("{}: {illegal}", self.place.name),
         };
         let before = std::mem::replace(&mut self.state, next);
-        if !matches!(self.state.unit, Unit::Starting { .. }) {
+        if !matches!(self.state.unit, Unit::Starting { .. } | Unit::StopIgnored { .. }) {
             // What it would say is of a start that is over.
             self.glance = None;
         }
