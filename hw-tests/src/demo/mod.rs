@@ -90,7 +90,8 @@ impl Demo {
         let mut status = None;
         let served = self.stage(line, "page", |demo| demo.fetch_page(&mut status));
         line.page_status = status;
-        served
+        served?;
+        self.stage(line, "logs", |demo| demo.read_logs())
     }
 
     /// The dashboard's address.
@@ -284,6 +285,27 @@ impl Demo {
             .as_str()
             .map(str::to_owned)
             .context("the pair has no phase")
+    }
+
+    /// The container's log, from the device by way of NATS and operator, and the page that shows it.
+    fn read_logs(&self) -> Result<()> {
+        let path = format!("deployments/{DEPLOYMENT}/devices/{DEVICE}/logs?lines=200");
+        let (status, body) =
+            get(&format!("{}/api/v0/{path}", self.dashboard())).map_err(anyhow::Error::msg)?;
+        ensure!(status == 200, "the log is not told: status {status}: {body}");
+        let chunk: serde_json::Value = serde_json::from_str(&body)?;
+        let lines = chunk["lines"].as_array().context("the log has no lines")?;
+        let last = lines
+            .last()
+            .and_then(serde_json::Value::as_str)
+            .context("the container said nothing")?;
+        let (status, page) = get(&format!("{}/{path}", self.dashboard())).map_err(anyhow::Error::msg)?;
+        ensure!(
+            status == 200 && page.contains(last),
+            "the page of the log, status {status}, does not show {last:?}"
+        );
+        eprintln!("the container's last words: {last}");
+        Ok(())
     }
 
     fn fetch_page(&mut self, seen: &mut Option<u16>) -> Result<()> {
