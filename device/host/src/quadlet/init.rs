@@ -21,8 +21,9 @@ use crate::names::{UnitFileName, UnitName, init_container_name};
 
 /// Time to end by itself for one that ran too long, before it is killed.
 const STOP_SIGNAL_TO_KILL: Duration = Duration::from_secs(5);
-/// Until systemd itself kills what podman could not end.
-const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// Until systemd itself kills what podman could not end. It bounds podman's removal of a container that ended well, too, and
+/// one that is cut short makes a failure of it: with 10 s a busy device ran such an init container twice.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
 /// What systemd and podman take beside the container itself, on a slow card.
 const AROUND: Duration = Duration::from_secs(60);
 
