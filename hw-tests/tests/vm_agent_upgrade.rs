@@ -307,7 +307,7 @@ fn a_change_while_the_older_version_still_starts_runs_and_is_told_only_when_it_d
         });
         trial.kv.desire("web", 1, one.score(slow))?;
         trial.kv.wait_for_phase("web", 1, &Phase::Starting, DEPLOY)?;
-        trial.until_fleet("podman exec fleet-web true", SOON)?;
+        trial.until_fleet("podman exec fleet-web echo up", SOON)?;
         let first = trial.invocation("web")?;
         let begun = Instant::now();
 
