@@ -34,6 +34,8 @@ use word::{Spot, Word};
 
 /// Most bytes of arguments that are read of one score; a value of the wire has no more.
 pub const MAX_READ: usize = 256 * 1024;
+/// Longest script, and longest text that a script makes of its own parts, in bytes; an argument of the wire has no more.
+const MAX_TEXT: usize = 8 * 1024;
 /// Most warnings of one score.
 pub const MAX_WARNINGS: usize = 100;
 

@@ -3,7 +3,7 @@
 use super::expand::escapes;
 use super::rule::{self, Rule};
 use super::word::{Word, operands, shown};
-use super::{Guard, Reader};
+use super::{Guard, MAX_TEXT, Reader};
 
 /// What is connected to a command.
 #[derive(Debug, Clone, Default)]
@@ -160,7 +160,8 @@ impl Reader<'_> {
 
     /// A script within the arguments.
     fn script(&mut self, script: &Word, guard: Guard) {
-        if self.known.depth >= MAX_DEPTH || !self.findings.may_read(script.text.len()) {
+        let too_much = self.known.depth >= MAX_DEPTH || script.text.len() > MAX_TEXT;
+        if too_much || !self.findings.may_read(script.text.len()) {
             return;
         }
         self.known.depth += 1;

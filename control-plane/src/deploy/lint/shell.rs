@@ -10,7 +10,7 @@ use tree_sitter::{Node, Parser};
 use super::expand::Source;
 use super::program::{self, Io};
 use super::word::Word;
-use super::{Guard, Reader};
+use super::{Guard, MAX_TEXT, Reader};
 
 /// Deepest nesting of a script that is read.
 const MAX_DEPTH: usize = 48;
@@ -140,13 +140,13 @@ impl<'t> Script<'t, '_, '_> {
     }
 
     fn either(&mut self, left: Node<'t>, then: Then<'t>, guard: Guard, around: &Around<'t>) {
-        let first = if then.or && !self.fails(then.right) {
+        let first = if then.or && !self.fails(then.right, self.depth) {
             forgiven(guard)
         } else {
             guard
         };
         self.statement(left, first, around);
-        let second = if then.or || self.asks(left) {
+        let second = if then.or || self.asks(left, self.depth) {
             conditional(guard)
         } else {
             guard
@@ -169,7 +169,7 @@ impl<'t> Script<'t, '_, '_> {
                 redirects,
             };
             self.statement(*stage, guard, &around);
-            io.input = self.output(*stage);
+            io.input = self.output(*stage, self.depth);
         }
     }
 
@@ -388,32 +388,34 @@ impl<'t> Script<'t, '_, '_> {
         self.depth -= 1;
     }
 
-    /// Whether a statement only asks, so that `&&` behind it is a guard.
-    fn asks(&self, node: Node<'t>) -> bool {
+    /// Whether a statement only asks, so that `&&` behind it is a guard. Deeper than [`MAX_DEPTH`] it is taken for one.
+    fn asks(&self, node: Node<'t>, depth: usize) -> bool {
+        if depth >= MAX_DEPTH {
+            return true;
+        }
+        let inner = |node: Node<'t>| self.asks(node, depth + 1);
         match node.kind() {
             "test_command" | "negated_command" => true,
-            "redirected_statement" => node
-                .child_by_field_name("body")
-                .is_some_and(|body| self.asks(body)),
-            "pipeline" => named(node).last().is_some_and(|last| self.asks(*last)),
+            "redirected_statement" => node.child_by_field_name("body").is_some_and(inner),
+            "pipeline" => named(node).last().copied().is_some_and(inner),
             "list" | "subshell" | "compound_statement" => {
                 let parts = named(node);
-                !parts.is_empty() && parts.iter().all(|part| self.asks(*part))
+                !parts.is_empty() && parts.into_iter().all(inner)
             }
             "command" => program::only_asks(&self.words(node)),
             _ => false,
         }
     }
 
-    /// Whether a statement ends in failure whatever it does, so that it forgives nothing.
-    fn fails(&self, node: Node<'t>) -> bool {
+    /// Whether a statement ends in failure whatever it does, so that it forgives nothing. Deeper than [`MAX_DEPTH`] it is taken to forgive.
+    fn fails(&self, node: Node<'t>, depth: usize) -> bool {
+        if depth >= MAX_DEPTH {
+            return false;
+        }
+        let inner = |node: Node<'t>| self.fails(node, depth + 1);
         match node.kind() {
-            "list" | "compound_statement" | "subshell" => {
-                named(node).last().is_some_and(|last| self.fails(*last))
-            }
-            "redirected_statement" => node
-                .child_by_field_name("body")
-                .is_some_and(|body| self.fails(body)),
+            "list" | "compound_statement" | "subshell" => named(node).last().copied().is_some_and(inner),
+            "redirected_statement" => node.child_by_field_name("body").is_some_and(inner),
             "command" => {
                 let words = self.words(node);
                 let name = words.first().map_or("", |word| word.text.as_str());
@@ -426,16 +428,30 @@ impl<'t> Script<'t, '_, '_> {
         }
     }
 
-    /// What a stage of a pipeline hands to the next one, where that is in the script.
-    fn output(&self, node: Node<'t>) -> Option<Word> {
+    /// What a stage of a pipeline hands to the next one, where that is in the script, no deeper than [`MAX_DEPTH`] and no longer than
+    /// [`MAX_TEXT`].
+    fn output(&self, node: Node<'t>, depth: usize) -> Option<Word> {
+        if depth >= MAX_DEPTH {
+            return None;
+        }
         match node.kind() {
             "compound_statement" | "subshell" => {
-                let parts = named(node).into_iter().filter_map(|part| self.output(part));
-                parts.reduce(|mut all, part| {
+                let mut all: Option<Word> = None;
+                for part in named(node) {
+                    let Some(part) = self.output(part, depth + 1) else {
+                        continue;
+                    };
+                    let Some(all) = &mut all else {
+                        all = Some(part);
+                        continue;
+                    };
+                    if all.text.len() + part.text.len() >= MAX_TEXT {
+                        return None;
+                    }
                     all.text.push('\n');
                     all.text.push_str(&part.text);
-                    all
-                })
+                }
+                all
             }
             "redirected_statement" => {
                 let document = named(node)
@@ -443,7 +459,7 @@ impl<'t> Script<'t, '_, '_> {
                     .find(|child| matches!(child.kind(), "heredoc_redirect" | "herestring_redirect"));
                 match document {
                     Some(document) => self.source.document(document),
-                    None => self.output(node.child_by_field_name("body")?),
+                    None => self.output(node.child_by_field_name("body")?, depth + 1),
                 }
             }
             "command" => program::output(&self.words(node)),

@@ -226,8 +226,20 @@ fn characters_outside_ascii_do_not_crash_the_grammar_and_keep_their_places() {
     assert_eq!(warnings[0].found, "mkdir /data/\u{e9}t\u{e9}");
 }
 
+/// Half of the stack that a worker of the operator has.
+const SMALL_STACK: usize = 1024 * 1024;
+
 #[test]
 fn the_work_is_bounded() {
+    std::thread::Builder::new()
+        .stack_size(SMALL_STACK)
+        .spawn(hostile_inputs)
+        .unwrap()
+        .join()
+        .unwrap();
+}
+
+fn hostile_inputs() {
     let start = std::time::Instant::now();
     for (text, times) in [
         ("(", 8000),
@@ -266,10 +278,43 @@ fn the_work_is_bounded() {
             psql(&format!("{before}{}1", text.repeat(times)));
         }
     }
+    for (open, close) in [
+        ("{ ", "; }"),
+        ("( ", ")"),
+        ("! ", ""),
+        ("if a; then ", "; fi"),
+        ("{ { ", "; } && a; }"),
+        ("( a || ( ", ") )"),
+    ] {
+        let nested = format!("{}echo a{}", open.repeat(700), close.repeat(700));
+        for behind in [
+            " | psql",
+            " | sh",
+            " && mkdir /data/x",
+            " || mkdir /data/x",
+            " >> /data/x",
+        ] {
+            script(&format!("{nested}{behind}"));
+            script(&format!("mkdir /data/x || {nested}{behind}"));
+        }
+    }
     let large = "mkdir /data/x; ".repeat(600);
     let args: Vec<&str> = std::iter::repeat_n(large.as_str(), 100).collect();
     rules_of(&score(&args));
     assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_script_that_is_joined_of_parts_is_no_longer_than_an_argument() {
+    let joined = |times: usize| {
+        let parts = "echo \"$A\"; ".repeat(times);
+        rules_of(&score_with(&json!({
+            "args": ["sh", "-c", format!("{{ {parts}echo mkdir /data/x; }} | sh")],
+            "env": [{ "name": "A", "value": format!(": {}", "a".repeat(4000)) }],
+        })))
+    };
+    assert_eq!(joined(1), ["mkdir"]);
+    assert_eq!(joined(3), [""; 0]);
 }
 
 #[test]
