@@ -58,7 +58,7 @@ pub(super) async fn put(
     let request = Request::new(&name, &headers)?;
     let wanted = parse_body(&name, body)?;
     ready(&state)?;
-    let warnings = warnings_of(&name, &wanted, query.strict)?;
+    let warnings = warnings_of(&name, &wanted, query.strict).await?;
     let mut answer = request
         .change(&state, query.dry_run, |fleet, name| {
             decide_put(fleet, name, &wanted)
@@ -74,8 +74,20 @@ pub(super) async fn put(
 }
 
 /// What the lint says; a refusal if it says something and `strict` was asked for.
-fn warnings_of(name: &str, wanted: &PutDeployment, strict: bool) -> Result<Vec<Warning>, ApiError> {
-    let warnings: Vec<_> = lint_score(&wanted.spec.score)
+///
+/// The lint takes some of a processor's time and waits for nothing, so it has a thread of its own: the workers go on answering.
+async fn warnings_of(name: &str, wanted: &PutDeployment, strict: bool) -> Result<Vec<Warning>, ApiError> {
+    let score = wanted.spec.score.clone();
+    let warnings = tokio::task::spawn_blocking(move || lint_score(&score)).await;
+    let warnings: Vec<_> = warnings
+        .map_err(|error| {
+            ApiError::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "lint-failed",
+                "the lint of the init containers ended",
+                format!("nothing was written: {error}; please report it, with the deployment"),
+            )
+        })?
         .into_iter()
         .map(|warning| warning.under("spec"))
         .collect();

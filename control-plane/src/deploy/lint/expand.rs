@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use tree_sitter::Node;
 
+use super::findings::Budget;
 use super::word::{HOLE, Spot, Word};
 
 /// Deepest nesting of quotes and expansions that is read.
 const MAX_DEPTH: usize = 16;
+/// Longest word with its variables filled in, in bytes: twice what an argument of the wire has.
+const MAX_WORD: usize = 2 * super::MAX_TEXT;
 
 /// A text, and variables that are known while it runs.
 pub(super) struct Source<'s> {
@@ -15,6 +18,7 @@ pub(super) struct Source<'s> {
     /// Where the text begins.
     pub(super) spot: Spot,
     pub(super) variables: BTreeMap<String, Word>,
+    pub(super) budget: Budget,
 }
 
 impl<'s> Source<'s> {
@@ -28,12 +32,21 @@ impl<'s> Source<'s> {
 
     /// A word of a command. One that is nothing but a variable whose value is known stands where that value stands.
     pub(super) fn word(&self, node: Node<'_>) -> Word {
-        if let Some(value) = self.alone(node).and_then(|name| self.variables.get(name)) {
+        if let Some(value) = self.value(node) {
             return value.clone();
         }
         let mut word = Word::exact("", self.spot(node));
         self.expand(node, &mut word, 0);
         word
+    }
+
+    /// The value, if the node is nothing but a variable that is known, and as long as values may be filled in.
+    fn value(&self, node: Node<'_>) -> Option<&Word> {
+        let value = self.variables.get(self.alone(node)?)?;
+        let value = self.budget.take(value.text.len()).then_some(value)?;
+        #[cfg(test)]
+        tests::FILLED_IN.set(tests::FILLED_IN.get() + value.text.len());
+        Some(value)
     }
 
     /// The name, if the node is `$NAME`, `${NAME}` or one of them in double quotes.
@@ -52,7 +65,7 @@ impl<'s> Source<'s> {
     }
 
     fn expand(&self, node: Node<'_>, word: &mut Word, depth: usize) {
-        if depth > MAX_DEPTH {
+        if depth > MAX_DEPTH || word.text.len() > MAX_WORD {
             word.text.push(HOLE);
             return;
         }
@@ -64,7 +77,7 @@ impl<'s> Source<'s> {
                 word.text
                     .push_str(&escapes(inner.strip_suffix('\'').unwrap_or(inner)));
             }
-            "simple_expansion" | "expansion" => match self.alone(node).and_then(|n| self.variables.get(n)) {
+            "simple_expansion" | "expansion" => match self.value(node) {
                 Some(value) => {
                     word.text.push_str(&value.text);
                     word.fresh |= value.fresh;
@@ -169,4 +182,14 @@ pub(super) fn escapes(text: &str) -> String {
         }
     }
     plain
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// Bytes of values that were filled in by this thread.
+        pub(in crate::deploy::lint) static FILLED_IN: Cell<usize> = const { Cell::new(0) };
+    }
 }

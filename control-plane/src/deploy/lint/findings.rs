@@ -1,6 +1,8 @@
 //! What was found so far, and what was allowed on purpose.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use super::rule::Rule;
 use super::word::{HOLE, Spot};
@@ -11,19 +13,35 @@ const MAX_FOUND: usize = 100;
 /// What allows a rule, in a comment of a script or of SQL: `# fleet-lint: allow mkdir, append`.
 const ALLOW: &str = "fleet-lint: allow ";
 
+/// What may still be read of one score: its texts, each call of a function in them, and each value that is filled in.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Budget(Rc<Cell<usize>>);
+
+impl Budget {
+    /// Takes that many bytes; whether they were there.
+    pub(super) fn take(&self, bytes: usize) -> bool {
+        let read = self.0.get().saturating_add(bytes);
+        self.0.set(read);
+        read <= MAX_READ
+    }
+}
+
 /// The warnings of one score.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     warnings: Vec<Warning>,
-    read: usize,
+    budget: Budget,
     allowed: BTreeSet<(String, String)>,
 }
 
 impl Findings {
     /// Whether there is room to read another text of that many bytes.
     pub(super) fn may_read(&mut self, bytes: usize) -> bool {
-        self.read += bytes;
-        self.read <= MAX_READ && self.warnings.len() < MAX_WARNINGS
+        self.budget.take(bytes) && self.warnings.len() < MAX_WARNINGS
+    }
+
+    pub(super) fn budget(&self) -> Budget {
+        self.budget.clone()
     }
 
     /// Takes up what the comments of a field's text allow.

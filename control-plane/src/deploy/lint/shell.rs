@@ -34,6 +34,7 @@ impl Reader<'_> {
             text: &script.text,
             spot: script.spot.clone(),
             variables: variables.collect(),
+            budget: self.findings.budget(),
         };
         let mut script = Script {
             source,
@@ -310,6 +311,10 @@ impl<'t> Script<'t, '_, '_> {
         let words = self.words(node);
         let Some(program) = words.first() else { return };
         if let Some(body) = self.functions.get(&program.text).copied() {
+            // Each call is read anew, so that a short script with many calls is a long one.
+            if !self.source.budget.take(body.byte_range().len()) {
+                return;
+            }
             let left_early = self.reader.known.left_early;
             self.statement(body, guard, &around);
             // `return` leaves the function only.

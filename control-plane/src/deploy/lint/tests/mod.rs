@@ -318,6 +318,49 @@ fn a_script_that_is_joined_of_parts_is_no_longer_than_an_argument() {
 }
 
 #[test]
+fn values_that_are_filled_in_count_as_what_is_read() {
+    let before = expand::tests::FILLED_IN.get();
+    let a = "a".repeat(8000);
+    for script in [
+        format!("f() {{ x \"{}\"; }}; {}", "$A".repeat(2000), "f; ".repeat(3000)),
+        format!("f() {{ x \"$A\"; }}; {}", "f; ".repeat(4000)),
+        format!("x=\"{}\"; {}", "$A".repeat(2000), "y \"$x\" | psql; ".repeat(200)),
+    ] {
+        rules_of(&score_with(&json!({
+            "args": ["sh", "-c", script],
+            "env": [{ "name": "A", "value": a }],
+        })));
+    }
+    let filled_in = expand::tests::FILLED_IN.get() - before;
+    assert!((1..=3 * MAX_READ).contains(&filled_in), "{filled_in}");
+}
+
+#[test]
+fn a_word_is_no_longer_than_twice_an_argument() {
+    let before = expand::tests::FILLED_IN.get();
+    rules_of(&score_with(&json!({
+        "args": ["sh", "-c", format!("x \"{}\"", "$A".repeat(100))],
+        "env": [{ "name": "A", "value": "a".repeat(4000) }],
+    })));
+    let filled_in = expand::tests::FILLED_IN.get() - before;
+    // The command is looked at a few times.
+    assert!(filled_in <= 4 * 5 * 4000, "{filled_in}");
+}
+
+#[test]
+fn each_call_of_a_function_counts_as_what_is_read() {
+    let body = "a ".repeat(3000);
+    let calls = |times: usize| {
+        script(&format!(
+            "f() {{ : {body}; }}; {}mkdir /data/x; f() {{ mkdir /data/y; }}; f",
+            "f; ".repeat(times)
+        ))
+    };
+    assert_eq!(calls(1), ["mkdir", "mkdir"]);
+    assert_eq!(calls(100), ["mkdir"]);
+}
+
+#[test]
 fn names_of_rules_are_stable_words_and_each_is_told_once() {
     let mut names: Vec<_> = RULES.iter().map(|rule| rule.name).collect();
     assert!(
