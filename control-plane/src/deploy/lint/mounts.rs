@@ -67,6 +67,14 @@ impl Mounts {
     }
 }
 
+impl Mounts {
+    /// Whether a path is that of a mount, and not of something in it.
+    pub(super) fn is_itself(&self, word: &Word) -> bool {
+        let path = word.text.trim_end_matches(['/', '.']);
+        self.0.iter().any(|(mount, _)| mount == path)
+    }
+}
+
 fn is_below(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -2,7 +2,7 @@
 
 use super::expand::escapes;
 use super::rule::{self, Rule};
-use super::word::{Word, operands, shown};
+use super::word::{Word, shown};
 use super::{Guard, MAX_TEXT, Reader};
 
 /// What is connected to a command.
@@ -172,7 +172,7 @@ impl Reader<'_> {
 }
 
 /// The command without what only runs it.
-fn unwrapped(mut words: &[Word]) -> &[Word] {
+pub(super) fn unwrapped(mut words: &[Word]) -> &[Word] {
     while let Some(program) = words.first() {
         let own = WRAPPERS.iter().find(|(name, _)| *name == program.base());
         let Some(&(_, mut operands)) = own else {
@@ -240,50 +240,3 @@ fn adds_rule(arguments: &[Word]) -> bool {
     let adds = ["-A", "-I", "--append", "--insert"];
     arguments.iter().any(|word| adds.contains(&word.text.as_str()))
 }
-
-/// Whether a command only asks, so that what depends on it is guarded.
-pub(super) fn only_asks(words: &[Word]) -> bool {
-    let raw = words.first().map(Word::base).unwrap_or_default();
-    if raw == "command" {
-        return words
-            .iter()
-            .any(|word| word.has_short('v') || word.has_short('V'));
-    }
-    let words = unwrapped(words);
-    let Some(program) = words.first() else {
-        return false;
-    };
-    match program.base() {
-        "git" => operands(&words[1..])
-            .first()
-            .is_some_and(|verb| verb.text == "rev-parse"),
-        "iptables" | "ip6tables" => words.iter().any(|word| word.text == "-C"),
-        name => ASKING.contains(&name),
-    }
-}
-
-/// Programs that ask and change nothing.
-const ASKING: [&str; 22] = [
-    "[",
-    "[[",
-    "test",
-    "grep",
-    "egrep",
-    "fgrep",
-    "rg",
-    "id",
-    "getent",
-    "which",
-    "type",
-    "hash",
-    "stat",
-    "ls",
-    "diff",
-    "cmp",
-    "pgrep",
-    "mountpoint",
-    "find",
-    "sha256sum",
-    "md5sum",
-    "expr",
-];

@@ -3,7 +3,7 @@
 //! The grammar goes on behind a fault, so a script that is wrong in one place is still read in the others. The tree may be as deep
 //! as the text is long: deeper than [`MAX_DEPTH`] nothing is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tree_sitter::{Node, Parser};
 
@@ -11,6 +11,9 @@ use super::expand::Source;
 use super::program::{self, Io};
 use super::word::Word;
 use super::{Guard, MAX_TEXT, Reader};
+use question::Answer;
+
+mod question;
 
 /// Deepest nesting of a script that is read.
 const MAX_DEPTH: usize = 48;
@@ -39,6 +42,7 @@ impl Reader<'_> {
         let mut script = Script {
             source,
             functions: BTreeMap::new(),
+            asked: BTreeSet::new(),
             reader: self,
             depth: 0,
             commands: 0,
@@ -59,6 +63,8 @@ fn ascii(text: &str) -> Vec<u8> {
 struct Script<'t, 'r, 'a> {
     source: Source<'t>,
     functions: BTreeMap<String, Node<'t>>,
+    /// Variables whose value an earlier run may have changed.
+    asked: BTreeSet<String>,
     reader: &'r mut Reader<'a>,
     depth: usize,
     commands: usize,
@@ -71,10 +77,11 @@ struct Around<'t> {
     redirects: Vec<Node<'t>>,
 }
 
-/// What follows a `&&` or `||`.
-struct Then<'t> {
+/// One statement of those with `&&` and `||` between them.
+struct Part<'t> {
+    /// A `||` stands before it.
     or: bool,
-    right: Node<'t>,
+    node: Node<'t>,
     around: Around<'t>,
 }
 
@@ -96,7 +103,7 @@ impl<'t> Script<'t, '_, '_> {
             "redirected_statement" => self.redirected(node, guard, around),
             "negated_command" => self.statements(node, forgiven(guard), around),
             "if_statement" | "elif_clause" => self.branches(node, guard),
-            "else_clause" | "case_item" => self.statements(node, conditional(guard), &Around::default()),
+            "else_clause" | "case_item" => self.statements(node, guard, &Around::default()),
             "while_statement" => self.while_loop(node, guard),
             "function_definition" => self.define(node),
             "command" => self.command(node, guard, around),
@@ -117,6 +124,7 @@ impl<'t> Script<'t, '_, '_> {
                     io: around.io.clone(),
                     redirects: Vec::new(),
                 };
+                let guard = self.subject(node, guard);
                 self.statements(node, guard, &inner);
             }
             "comment" | "heredoc_end" => {}
@@ -125,34 +133,66 @@ impl<'t> Script<'t, '_, '_> {
         self.depth -= 1;
     }
 
-    /// `a && b`, `a || b`.
+    /// `a && b`, `a || b`, `a || b && c`.
     fn list(&mut self, node: Node<'t>, guard: Guard, around: &Around<'t>) {
-        let parts = named(node);
-        let (Some(left), Some(right)) = (parts.first(), parts.last()) else {
-            return;
-        };
-        let or = (0..node.child_count()).any(|i| node.child(i).is_some_and(|child| child.kind() == "||"));
-        let then = Then {
-            or,
-            right: *right,
-            around: around.clone(),
-        };
-        self.either(*left, then, guard, &Around::default());
+        let mut parts = Vec::new();
+        let mut left = node;
+        while left.kind() == "list" {
+            let inner = named(left);
+            let (Some(first), Some(right)) = (inner.first(), inner.last()) else {
+                return;
+            };
+            parts.push(Part {
+                or: has_or(left),
+                node: *right,
+                around: Around::default(),
+            });
+            left = *first;
+        }
+        parts.push(Part {
+            or: false,
+            node: left,
+            around: Around::default(),
+        });
+        parts[0].around = around.clone();
+        parts.reverse();
+        self.chain(&parts, guard);
     }
 
-    fn either(&mut self, left: Node<'t>, then: Then<'t>, guard: Guard, around: &Around<'t>) {
-        let first = if then.or && !self.fails(then.right, self.depth) {
-            forgiven(guard)
-        } else {
-            guard
-        };
-        self.statement(left, first, around);
-        let second = if then.or || self.asks(left, self.depth) {
-            conditional(guard)
-        } else {
-            guard
-        };
-        self.statement(then.right, second, &then.around);
+    /// Statements with `&&` and `||` between them: each depends on those before it, and is forgiven by a `||` behind it.
+    fn chain(&mut self, parts: &[Part<'t>], guard: Guard) {
+        let last_or = parts
+            .iter()
+            .rposition(|part| part.or && !self.fails(part.node, self.depth));
+        let mut before = None;
+        for (at, part) in parts.iter().enumerate() {
+            let asked = before.is_some_and(|answer| match answer {
+                Answer::Constant => false,
+                Answer::Asked => true,
+                Answer::Done => part.or,
+            });
+            let guard = if asked { conditional(guard) } else { guard };
+            let guard = if last_or.is_some_and(|or| at < or) {
+                forgiven(guard)
+            } else {
+                guard
+            };
+            self.statement(part.node, guard, &part.around);
+            if before.is_some_and(|answer| answer != Answer::Constant) {
+                self.depends(part.node);
+            }
+            let answer = self.answer(part.node, self.depth);
+            before = Some(before.map_or(answer, |before| question::both([before, answer], part.or)));
+        }
+    }
+
+    /// Takes up that a variable's value depends on an answer.
+    fn depends(&mut self, assignment: Node<'t>) {
+        if assignment.kind() == "variable_assignment"
+            && let Some(name) = assignment.child_by_field_name("name")
+        {
+            self.asked.insert(self.source.slice(name).to_owned());
+        }
     }
 
     fn pipeline(&mut self, node: Node<'t>, guard: Guard, around: &Around<'t>) {
@@ -204,12 +244,17 @@ impl<'t> Script<'t, '_, '_> {
         };
         match (right, piped) {
             (Some(right), _) => {
-                let then = Then {
+                let first = Part {
+                    or: false,
+                    node: body,
+                    around: inner,
+                };
+                let second = Part {
                     or,
-                    right,
+                    node: right,
                     around: Around::default(),
                 };
-                self.either(body, then, guard, &inner);
+                self.chain(&[first, second], guard);
             }
             (None, Some(piped)) => {
                 self.statement(body, guard, &inner);
@@ -231,9 +276,33 @@ impl<'t> Script<'t, '_, '_> {
         }
     }
 
-    /// `if` and `elif`: what comes before `then` is asked, the rest depends on it.
+    /// The guard of what stands in a `case`; takes up the variable of a `for`.
+    fn subject(&mut self, node: Node<'t>, guard: Guard) -> Guard {
+        match node.kind() {
+            "case_statement" => {
+                let value = node.child_by_field_name("value");
+                if value.is_some_and(|value| self.varies(value, self.depth)) {
+                    return conditional(guard);
+                }
+            }
+            "for_statement" => {
+                let mut cursor = node.walk();
+                let values: Vec<_> = node.children_by_field_name("value", &mut cursor).collect();
+                if values.into_iter().any(|value| self.varies(value, self.depth))
+                    && let Some(name) = node.child_by_field_name("variable")
+                {
+                    self.asked.insert(self.source.slice(name).to_owned());
+                }
+            }
+            _ => {}
+        }
+        guard
+    }
+
+    /// `if` and `elif`: what comes before `then` is asked, the rest depends on its last statement.
     fn branches(&mut self, node: Node<'t>, guard: Guard) {
         let mut asked = true;
+        let mut answer = Answer::Constant;
         for index in 0..node.child_count() {
             let Some(child) = node.child(index) else { continue };
             if child.kind() == "then" {
@@ -241,10 +310,15 @@ impl<'t> Script<'t, '_, '_> {
             } else if child.is_named() {
                 let guard = if asked {
                     forgiven(guard)
+                } else if answer == Answer::Constant {
+                    guard
                 } else {
                     conditional(guard)
                 };
                 self.statement(child, guard, &Around::default());
+                if asked && child.kind() != "comment" {
+                    answer = self.answer(child, self.depth);
+                }
             }
         }
     }
@@ -285,6 +359,9 @@ impl<'t> Script<'t, '_, '_> {
             return;
         };
         let name = self.source.slice(name).to_owned();
+        if guard.conditional || self.varies(node, self.depth) {
+            self.asked.insert(name.clone());
+        }
         let value = node
             .child_by_field_name("value")
             .map(|value| self.source.word(value));
@@ -321,6 +398,9 @@ impl<'t> Script<'t, '_, '_> {
             if !self.source.slice(body).contains("exit") {
                 self.reader.known.left_early = left_early;
             }
+        } else if program.text == "read" {
+            let names = words[1..].iter().map(|word| word.text.clone());
+            self.asked.extend(names);
         } else if matches!(program.text.as_str(), "exit" | "return") {
             let in_order = words.get(1).is_none_or(|status| status.text == "0");
             self.reader.known.left_early |= in_order && guard.conditional;
@@ -393,25 +473,6 @@ impl<'t> Script<'t, '_, '_> {
         self.depth -= 1;
     }
 
-    /// Whether a statement only asks, so that `&&` behind it is a guard. Deeper than [`MAX_DEPTH`] it is taken for one.
-    fn asks(&self, node: Node<'t>, depth: usize) -> bool {
-        if depth >= MAX_DEPTH {
-            return true;
-        }
-        let inner = |node: Node<'t>| self.asks(node, depth + 1);
-        match node.kind() {
-            "test_command" | "negated_command" => true,
-            "redirected_statement" => node.child_by_field_name("body").is_some_and(inner),
-            "pipeline" => named(node).last().copied().is_some_and(inner),
-            "list" | "subshell" | "compound_statement" => {
-                let parts = named(node);
-                !parts.is_empty() && parts.into_iter().all(inner)
-            }
-            "command" => program::only_asks(&self.words(node)),
-            _ => false,
-        }
-    }
-
     /// Whether a statement ends in failure whatever it does, so that it forgives nothing. Deeper than [`MAX_DEPTH`] it is taken to forgive.
     fn fails(&self, node: Node<'t>, depth: usize) -> bool {
         if depth >= MAX_DEPTH {
@@ -471,6 +532,10 @@ impl<'t> Script<'t, '_, '_> {
             _ => None,
         }
     }
+}
+
+fn has_or(list: Node<'_>) -> bool {
+    (0..list.child_count()).any(|at| list.child(at).is_some_and(|child| child.kind() == "||"))
 }
 
 fn conditional(guard: Guard) -> Guard {
