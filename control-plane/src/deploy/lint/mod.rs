@@ -8,7 +8,7 @@
 //!   `||`, tests, an early `exit`)
 //! - [`program`], [`files`]: one command with its arguments
 //! - [`client`], [`sql`]: what SQL clients are given, read by `sqlparser`
-//! - [`rule`]: the rules; [`findings`] keeps what was found
+//! - [`rule`]: the rules; [`findings`] keeps what was found, [`known`] what was done before
 //!
 //! It is a lint, not a proof: what it cannot read (a script inside the image, `psql -f`) it says nothing of. It warns where a second
 //! run would fail or do the same thing once more, and is silent where that cannot be.
@@ -17,6 +17,7 @@ mod client;
 mod expand;
 mod files;
 mod findings;
+mod known;
 mod mounts;
 mod program;
 mod rule;
@@ -28,6 +29,7 @@ use fleet_protocol::score::{InitContainer, PodmanV0Score, Score};
 use serde::{Deserialize, Serialize};
 
 use findings::Findings;
+use known::Known;
 use mounts::Mounts;
 pub use rule::{RULES, Rule};
 use word::{Spot, Word};
@@ -102,21 +104,6 @@ struct Reader<'a> {
     mounts: Mounts,
     findings: &'a mut Findings,
     known: Known,
-}
-
-/// What the init container has done so far, as far as it was read.
-#[derive(Debug, Default)]
-struct Known {
-    /// Paths that were made from nothing or emptied, and words that were named.
-    fresh: std::collections::BTreeSet<String>,
-    /// Words of earlier commands: what they made is theirs.
-    named: std::collections::BTreeSet<String>,
-    /// Tables and constraints that are empty or gone at this point, whatever was there before.
-    sql: std::collections::BTreeSet<String>,
-    /// What follows runs only where it has not been done: a test before it leaves the script otherwise.
-    left_early: bool,
-    /// Scripts within scripts.
-    depth: usize,
 }
 
 impl<'a> Reader<'a> {

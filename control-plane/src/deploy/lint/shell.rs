@@ -10,7 +10,7 @@ use tree_sitter::{Node, Parser};
 use super::expand::Source;
 use super::program::{self, Io};
 use super::word::Word;
-use super::{Guard, MAX_TEXT, Reader};
+use super::{Guard, MAX_TEXT, Reader, known};
 use question::Answer;
 
 mod question;
@@ -103,7 +103,12 @@ impl<'t> Script<'t, '_, '_> {
             "redirected_statement" => self.redirected(node, guard, around),
             "negated_command" => self.statements(node, forgiven(guard), around),
             "if_statement" | "elif_clause" => self.branches(node, guard),
-            "else_clause" | "case_item" => self.statements(node, guard, &Around::default()),
+            "else_clause" => self.statements(node, guard, &Around::default()),
+            "case_item" => {
+                let mark = self.reader.known.mark();
+                self.statements(node, guard, &Around::default());
+                self.reader.known.forget(mark);
+            }
             "while_statement" => self.while_loop(node, guard),
             "function_definition" => self.define(node),
             "command" => self.command(node, guard, around),
@@ -165,6 +170,8 @@ impl<'t> Script<'t, '_, '_> {
             .iter()
             .rposition(|part| part.or && !self.fails(part.node, self.depth));
         let mut before = None;
+        // Where what may not run begins: what it makes fresh is so to the end of the chain, or to a `||`.
+        let mut mark: Option<known::Mark> = None;
         for (at, part) in parts.iter().enumerate() {
             let asked = before.is_some_and(|answer| match answer {
                 Answer::Constant => false,
@@ -177,12 +184,28 @@ impl<'t> Script<'t, '_, '_> {
             } else {
                 guard
             };
+            if part.or
+                && let Some(mark) = mark.take()
+            {
+                self.reader.known.forget(mark);
+            }
+            if part.or || before.is_some_and(|answer| answer != Answer::Done) {
+                mark.get_or_insert(self.reader.known.mark());
+            } else if at > 0
+                && parts[at - 1].or
+                && let Some(mark) = mark.take()
+            {
+                self.reader.known.forget(mark);
+            }
             self.statement(part.node, guard, &part.around);
             if before.is_some_and(|answer| answer != Answer::Constant) {
                 self.depends(part.node);
             }
             let answer = self.answer(part.node, self.depth);
             before = Some(before.map_or(answer, |before| question::both([before, answer], part.or)));
+        }
+        if let Some(mark) = mark {
+            self.reader.known.forget(mark);
         }
     }
 
@@ -303,10 +326,14 @@ impl<'t> Script<'t, '_, '_> {
     fn branches(&mut self, node: Node<'t>, guard: Guard) {
         let mut asked = true;
         let mut answer = Answer::Constant;
+        let mut mark = self.reader.known.mark();
+        let mut branches: Vec<known::Branch> = Vec::new();
+        let mut last = node.kind();
         for index in 0..node.child_count() {
             let Some(child) = node.child(index) else { continue };
             if child.kind() == "then" {
                 asked = false;
+                mark = self.reader.known.mark();
             } else if child.is_named() {
                 let guard = if asked {
                     forgiven(guard)
@@ -315,15 +342,24 @@ impl<'t> Script<'t, '_, '_> {
                 } else {
                     conditional(guard)
                 };
+                if matches!(child.kind(), "elif_clause" | "else_clause") {
+                    branches.push(self.reader.known.forget(mark));
+                    last = child.kind();
+                }
                 self.statement(child, guard, &Around::default());
                 if asked && child.kind() != "comment" {
                     answer = self.answer(child, self.depth);
                 }
             }
         }
+        branches.push(self.reader.known.forget(mark));
+        if let ("else_clause", [then, otherwise]) = (last, branches.as_slice()) {
+            self.reader.known.either(then, otherwise);
+        }
     }
 
     fn while_loop(&mut self, node: Node<'t>, guard: Guard) {
+        let mark = self.reader.known.mark();
         for child in named(node) {
             let guard = if child.kind() == "do_group" {
                 guard
@@ -332,6 +368,7 @@ impl<'t> Script<'t, '_, '_> {
             };
             self.statement(child, guard, &Around::default());
         }
+        self.reader.known.forget(mark);
     }
 
     fn subshell(&mut self, node: Node<'t>, guard: Guard, around: &Around<'t>) {

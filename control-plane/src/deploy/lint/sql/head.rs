@@ -1,10 +1,9 @@
 //! How a statement begins: `CREATE`, `DROP`, `TRUNCATE` and `DELETE` say all that matters in their first words, in every dialect.
 
-use std::collections::BTreeSet;
-
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::Token;
 
+use super::super::known::Names;
 use super::super::rule::{self, Rule};
 use super::{Statement, keyword};
 
@@ -87,10 +86,14 @@ impl Head {
     }
 
     /// The rules of the statement; takes up what it makes empty or takes away.
-    pub(super) fn rules(&self, known: &mut BTreeSet<String>) -> Vec<&'static Rule> {
-        let was_gone = known.contains(&self.name);
+    pub(super) fn rules(&self, known: &mut Names) -> Vec<&'static Rule> {
+        let gone = gone(self.kind, &self.name);
+        let was_gone = known.contains(&gone);
         if self.verb == Keyword::DROP {
-            known.insert(self.name.clone());
+            known.insert(gone);
+            if self.kind == Keyword::TABLE {
+                known.insert(empty(&self.name));
+            }
             return if self.lenient || was_gone {
                 Vec::new()
             } else {
@@ -125,7 +128,7 @@ fn name<'t>(tokens: &mut impl Iterator<Item = &'t Token>) -> String {
 }
 
 /// Takes up a table that is emptied: `TRUNCATE t`, `DELETE FROM t` without `WHERE`.
-pub(super) fn emptied(statement: &Statement<'_>, known: &mut BTreeSet<String>) {
+pub(super) fn emptied(statement: &Statement<'_>, known: &mut Names) {
     let mut tokens = statement.plain().peekable();
     let whole = match tokens.next().map(keyword) {
         Some(Keyword::TRUNCATE) => true,
@@ -139,11 +142,26 @@ pub(super) fn emptied(statement: &Statement<'_>, known: &mut BTreeSet<String>) {
         .next_if(|token| matches!(keyword(token), Keyword::TABLE | Keyword::FROM | Keyword::ONLY))
         .is_some()
     {}
-    known.insert(name(&mut tokens));
+    known.insert(empty(&name(&mut tokens)));
+}
+
+/// What stands for a table, role … of that name that is gone: a table and a column may have the same one.
+pub(super) fn gone(kind: Keyword, name: &str) -> String {
+    let kind = if kind == Keyword::USER {
+        Keyword::ROLE
+    } else {
+        kind
+    };
+    format!("{kind:?} {name}")
+}
+
+/// What stands for a table of that name without rows.
+pub(super) fn empty(table: &str) -> String {
+    format!("rows {table}")
 }
 
 /// What can be said of a statement that the parser does not take: that it creates a database, user or role.
-pub(super) fn rules_unparsed(statement: &Statement<'_>, known: &mut BTreeSet<String>) -> Vec<&'static Rule> {
+pub(super) fn rules_unparsed(statement: &Statement<'_>, known: &mut Names) -> Vec<&'static Rule> {
     emptied(statement, known);
     match Head::of(statement) {
         Some(head) if THIN.contains(&head.kind) && !head.name.is_empty() => head.rules(known),

@@ -1,7 +1,5 @@
 //! The rules of one parsed statement.
 
-use std::collections::BTreeSet;
-
 use sqlparser::ast::{
     AlterTableOperation, Assignment, AssignmentTarget, BinaryOperator, Expr, FunctionArg, FunctionArgExpr,
     FunctionArguments, Insert, ObjectName, OnConflictAction, OnInsert, SetExpr, SqliteOnConflict,
@@ -9,18 +7,15 @@ use sqlparser::ast::{
 };
 use sqlparser::keywords::Keyword;
 
+use super::super::known::Names;
 use super::super::rule::{self, Rule};
 use super::Statement;
-use super::head::{Head, emptied};
+use super::head::{Head, emptied, empty, gone};
 
 /// Deepest part of an expression that is looked at.
 const MAX_DEPTH: usize = 8;
 
-pub(super) fn rules(
-    parsed: &Parsed,
-    statement: &Statement<'_>,
-    known: &mut BTreeSet<String>,
-) -> Vec<&'static Rule> {
+pub(super) fn rules(parsed: &Parsed, statement: &Statement<'_>, known: &mut Names) -> Vec<&'static Rule> {
     emptied(statement, known);
     match parsed {
         Parsed::Insert(insert) => insert_rules(insert, statement, known),
@@ -32,7 +27,7 @@ pub(super) fn rules(
                     .as_ref()
                     .is_some_and(|selection| mentions(selection, column, 0))
             };
-            if is_relative(&update.assignments, narrowed) && !known.contains(&own) {
+            if is_relative(&update.assignments, narrowed) && !known.contains(&empty(&own)) {
                 vec![&rule::SQL_UPDATE]
             } else {
                 Vec::new()
@@ -41,12 +36,14 @@ pub(super) fn rules(
         Parsed::AlterTable(alter) => alter
             .operations
             .iter()
-            .filter_map(|o| alter_rule(o, known))
+            .filter_map(|o| alter_rule(o, &last(&alter.name), known))
             .collect(),
         Parsed::Copy {
             to: false, source, ..
         } => match source {
-            sqlparser::ast::CopySource::Table { table_name, .. } if known.contains(&last(table_name)) => {
+            sqlparser::ast::CopySource::Table { table_name, .. }
+                if known.contains(&empty(&last(table_name))) =>
+            {
                 Vec::new()
             }
             _ => vec![&rule::SQL_COPY],
@@ -56,14 +53,14 @@ pub(super) fn rules(
             _ => Vec::new(),
         },
         Parsed::CreateTable(table) if table.temporary => {
-            known.insert(last(&table.name));
+            known.insert(empty(&last(&table.name)));
             Vec::new()
         }
         _ => Head::of(statement).map_or_else(Vec::new, |head| head.rules(known)),
     }
 }
 
-fn insert_rules(insert: &Insert, statement: &Statement<'_>, known: &BTreeSet<String>) -> Vec<&'static Rule> {
+fn insert_rules(insert: &Insert, statement: &Statement<'_>, known: &Names) -> Vec<&'static Rule> {
     if let Some(on) = &insert.on {
         let assignments = match on {
             OnInsert::DuplicateKeyUpdate(assignments) => assignments.as_slice(),
@@ -93,7 +90,7 @@ fn insert_rules(insert: &Insert, statement: &Statement<'_>, known: &BTreeSet<Str
         || statement.has(&[Keyword::NOT, Keyword::IN])
         || (statement.has(&[Keyword::JOIN]) && statement.has(&[Keyword::IS, Keyword::NULL]));
     let empty = match &insert.table {
-        sqlparser::ast::TableObject::TableName(name) => known.contains(&last(name)),
+        sqlparser::ast::TableObject::TableName(name) => known.contains(&empty(&last(name))),
         _ => false,
     };
     if lenient || asks || empty {
@@ -103,18 +100,20 @@ fn insert_rules(insert: &Insert, statement: &Statement<'_>, known: &BTreeSet<Str
     }
 }
 
-fn alter_rule(operation: &AlterTableOperation, known: &mut BTreeSet<String>) -> Option<&'static Rule> {
+fn alter_rule(operation: &AlterTableOperation, table: &str, known: &mut Names) -> Option<&'static Rule> {
+    let part = |kind: Keyword, name: &str| gone(kind, &format!("{table}.{}", name.to_lowercase()));
     match operation {
         AlterTableOperation::AddColumn {
             if_not_exists,
             column_def,
             ..
         } => {
-            let gone = known.contains(&column_def.name.value.to_lowercase());
+            let gone = known.contains(&part(Keyword::COLUMN, &column_def.name.value));
             (!if_not_exists && !gone).then_some(&rule::SQL_ADD_COLUMN)
         }
         AlterTableOperation::AddConstraint { constraint, .. } => {
-            let gone = constraint_name(constraint).is_some_and(|name| known.contains(&name));
+            let gone = constraint_name(constraint)
+                .is_some_and(|name| known.contains(&part(Keyword::CONSTRAINT, &name)));
             (!gone).then_some(&rule::SQL_ADD_CONSTRAINT)
         }
         AlterTableOperation::DropColumn {
@@ -122,11 +121,13 @@ fn alter_rule(operation: &AlterTableOperation, known: &mut BTreeSet<String>) -> 
             column_names,
             ..
         } => {
-            known.extend(column_names.iter().map(|name| name.value.to_lowercase()));
+            for name in column_names {
+                known.insert(part(Keyword::COLUMN, &name.value));
+            }
             (!if_exists).then_some(&rule::SQL_DROP)
         }
         AlterTableOperation::DropConstraint { if_exists, name, .. } => {
-            known.insert(name.value.to_lowercase());
+            known.insert(part(Keyword::CONSTRAINT, &name.value));
             (!if_exists).then_some(&rule::SQL_DROP)
         }
         AlterTableOperation::RenameColumn { .. }

@@ -1,6 +1,6 @@
 //! What makes a command harmless where it stands.
 
-use super::script;
+use super::{psql, script};
 
 #[test]
 fn what_runs_only_where_it_is_not_done_yet_is_silent() {
@@ -88,5 +88,66 @@ fn what_only_looks_like_a_guard_is_none() {
         ("pg_isready && psql -c 'INSERT INTO t VALUES (1)'", "sql-insert"),
     ] {
         assert_eq!(script(loud), [rule], "{loud}");
+    }
+}
+
+#[test]
+fn what_is_made_fresh_under_a_condition_is_not_fresh_behind_it() {
+    for (loud, rule) in [
+        (
+            "[ -f /data/c ] || cp /default /data/c; echo a >> /data/c",
+            "append",
+        ),
+        (
+            "[ -f /data/c ] || cp /default /data/c && echo a >> /data/c",
+            "append",
+        ),
+        ("if [ -e reset ]; then rm -rf /data/x; fi; mkdir /data/x", "mkdir"),
+        (
+            "if [ -e reset ]; then :; else rm -rf /data/x; fi; mkdir /data/x",
+            "mkdir",
+        ),
+        ("[ \"$RESET\" = 1 ] && rm -rf /data/x; mkdir /data/x", "mkdir"),
+        ("case $1 in reset) rm -rf /data/x;; esac; mkdir /data/x", "mkdir"),
+        ("while read f; do rm -rf /data/x; done; mkdir /data/x", "mkdir"),
+        (
+            "[ \"$RESET\" = 1 ] && psql -c 'TRUNCATE t'; psql -c 'INSERT INTO t VALUES (1)'",
+            "sql-insert",
+        ),
+    ] {
+        assert_eq!(script(loud), [rule], "{loud}");
+    }
+    for quiet in [
+        "if [ \"$RESET\" = 1 ]; then rm -rf /data/x; mkdir /data/x; fi",
+        "[ \"$RESET\" = 1 ] && rm -rf /data/x && mkdir /data/x",
+        "if [ \"$A\" = 1 ]; then cp /a /data/c; else cp /b /data/c; fi; echo a >> /data/c",
+        "echo reset && rm -rf /data/x && mkdir /data/x",
+        "set -e; cd /data && rm -rf /data/x; mkdir /data/x",
+    ] {
+        assert_eq!(script(quiet), [""; 0], "{quiet}");
+    }
+}
+
+#[test]
+fn what_is_gone_of_one_kind_is_not_gone_of_another() {
+    for (loud, rule) in [
+        (
+            "ALTER TABLE t DROP COLUMN IF EXISTS items; INSERT INTO items VALUES (1)",
+            "sql-insert",
+        ),
+        ("DROP INDEX IF EXISTS a; CREATE TABLE a (b int)", "sql-create"),
+        ("TRUNCATE t; CREATE TABLE t (a int)", "sql-create"),
+        (
+            "ALTER TABLE t DROP COLUMN IF EXISTS a; ALTER TABLE u ADD COLUMN a int",
+            "sql-add-column",
+        ),
+    ] {
+        assert_eq!(psql(loud), [rule], "{loud}");
+    }
+    for quiet in [
+        "ALTER TABLE t DROP COLUMN IF EXISTS a; ALTER TABLE t ADD COLUMN a int",
+        "DROP USER IF EXISTS app; CREATE ROLE app",
+    ] {
+        assert_eq!(psql(quiet), [""; 0], "{quiet}");
     }
 }
