@@ -299,6 +299,56 @@ fn a_warning_is_shown_at_its_line_however_the_script_is_written() {
     insta::assert_snapshot!(places.join("\n\n"));
 }
 
+#[test]
+fn each_of_two_warnings_is_shown_where_it_stands() {
+    let places = |args: &str| {
+        let text = with_init("[sh, -c, \"mkdir -p /data && touch /data/initialized\"]", args);
+        let manifest = read("web.yaml", text.as_bytes()).unwrap().remove(0);
+        let first = text.lines().position(|line| line.contains("args:")).unwrap() + 1;
+        let warnings = manifest.warnings.iter();
+        warnings
+            .map(|warning| (warning.line - first, warning.column))
+            .collect::<Vec<_>>()
+    };
+    // The line below has the same words.
+    let below = "\n          # mkdir /data/y\n          # mkdir /data/y";
+    for quoted in [
+        "[sh, -c, \"set -e\\nmkdir /data/x\\nmkdir /data/y\"]",
+        "[\"sh\", \"-c\", \"set -e\\nmkdir /data/x\\nmkdir /data/y\"]",
+    ] {
+        let shown = places(&format!("{quoted}{below}"));
+        let column = |what: &str| "          args: ".len() + quoted.find(what).unwrap() + 1;
+        assert_eq!(
+            shown,
+            [(0, column("mkdir /data/x")), (0, column("mkdir /data/y"))],
+            "{quoted}"
+        );
+    }
+    let items = "\n            - sh\n            - -c\n            - ";
+    for (written, lines) in [
+        (
+            "|\n              set -e\n              mkdir /data/x\n              mkdir /data/y",
+            [5, 6],
+        ),
+        (
+            "|-\n\n              mkdir /data/x\n\n              mkdir /data/y",
+            [5, 7],
+        ),
+        (
+            "\"set -e;\n              mkdir /data/x;\n              mkdir /data/y\"",
+            [4, 5],
+        ),
+        (
+            ">\n              set -e;\n              mkdir /data/x;\n              mkdir /data/y",
+            [5, 6],
+        ),
+    ] {
+        let shown = places(&format!("{items}{written}"));
+        let shown: Vec<_> = shown.into_iter().map(|(line, _)| line).collect();
+        assert_eq!(shown, lines, "{written}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {

@@ -55,37 +55,83 @@ impl fmt::Display for ManifestWarning {
 
 /// Where a warning is meant, in a file of these lines; `scalar` is where the field's text begins.
 ///
-/// A text behind `|` begins on the line after it, as it is. One in quotes that is written over several lines is not followed: then
-/// the place is that of its beginning.
+/// A text behind `|` begins on the line after it, as it is. Any other has its lines elsewhere than the file has (`"a\nb"` is two on
+/// one), so what was found is looked for within the scalar; where it is not found, the place is that of the scalar's beginning.
 pub(super) fn place(warning: &Warning, scalar: Place, lines: &[&str]) -> Place {
     let line_of = |number: usize| lines.get(number.wrapping_sub(1)).copied().unwrap_or_default();
-    let after: String = line_of(scalar.line)
+    if let Some(head) = block(scalar, lines) {
+        let line = head + warning.line;
+        let found = longest_part(line_of(line), &warning.found);
+        return found.map_or(scalar, |found| found.place(line, line_of(line), 0));
+    }
+    let mut left = scalar.width;
+    let mut best: Option<(Part, Place)> = None;
+    for (at, line) in lines.iter().enumerate().skip(scalar.line.wrapping_sub(1)) {
+        if left == 0 {
+            break;
+        }
+        let skipped = if at + 1 == scalar.line {
+            scalar.column.saturating_sub(1)
+        } else {
+            0
+        };
+        let own: String = line.chars().skip(skipped).take(left).collect();
+        // The end of the line is a character of the scalar, too.
+        left = left.saturating_sub(own.chars().count() + 1);
+        if let Some(part) = longest_part(&own, &warning.found)
+            && best.is_none_or(|(longest, _)| part.width > longest.width)
+        {
+            best = Some((part, part.place(at + 1, &own, skipped)));
+        }
+    }
+    best.map_or(scalar, |(_, place)| place)
+}
+
+/// The line of the `|`, if the scalar is the text behind one: the reader has its first line that is not blank.
+fn block(scalar: Place, lines: &[&str]) -> Option<usize> {
+    let own = lines.get(scalar.line.checked_sub(1)?)?;
+    let is_first = own
         .chars()
-        .skip(scalar.column.saturating_sub(1))
-        .collect();
-    let is_block = after.starts_with('|')
-        || line_of(scalar.line).trim_end().ends_with(['|', '-', '+']) && after.is_empty();
-    let line = scalar.line + warning.line - usize::from(!is_block);
-    let text = line_of(line);
-    let Some((at, width)) = longest_part(text, &warning.found) else {
-        return scalar;
-    };
-    Place {
-        line,
-        column: text[..at].chars().count() + 1,
-        width,
+        .take(scalar.column.saturating_sub(1))
+        .all(char::is_whitespace);
+    let above = lines.get(..scalar.line - 1)?;
+    let head = above.iter().rposition(|line| !line.trim().is_empty())?;
+    let words = above[head].split(" #").next()?.split_whitespace();
+    (is_first && words.last()?.starts_with('|')).then_some(head + 1)
+}
+
+/// A part of what was found, in a line.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    /// In bytes.
+    at: usize,
+    /// In characters.
+    width: usize,
+}
+
+impl Part {
+    /// Its place in the file, if `text` is that line behind its first `skipped` characters.
+    fn place(self, line: usize, text: &str, skipped: usize) -> Place {
+        Place {
+            line,
+            column: skipped + text[..self.at].chars().count() + 1,
+            width: self.width,
+        }
     }
 }
 
 /// Where the line holds as many of the first words as it does, and how wide they are in characters.
-fn longest_part(line: &str, found: &str) -> Option<(usize, usize)> {
+fn longest_part(line: &str, found: &str) -> Option<Part> {
     let mut best = None;
     for (end, _) in found.match_indices(' ').chain(std::iter::once((found.len(), ""))) {
         let part = &found[..end];
         let Some(at) = line.find(part).filter(|_| !part.is_empty()) else {
             break;
         };
-        best = Some((at, part.chars().count()));
+        best = Some(Part {
+            at,
+            width: part.chars().count(),
+        });
     }
     best
 }
