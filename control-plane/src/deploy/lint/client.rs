@@ -2,6 +2,7 @@
 
 use sqlparser::dialect::{Dialect, MySqlDialect, PostgreSqlDialect, SQLiteDialect};
 
+use super::mounts::Place;
 use super::program::Io;
 use super::word::Word;
 use super::{Guard, Reader};
@@ -40,10 +41,12 @@ impl Reader<'_> {
         let texts = match name {
             "psql" => given_by_option(&PSQL, arguments),
             "sqlite3" => {
-                // The first operand is the file.
-                let mut operands = arguments.iter().filter(|word| !word.is_option());
-                operands.next();
-                operands.cloned().collect()
+                let (file, texts) = sqlite_operands(arguments);
+                // Without a file the database is in memory.
+                if file.is_none_or(|file| !self.database_stays(file)) {
+                    return;
+                }
+                texts
             }
             _ => given_by_option(&MYSQL, arguments),
         };
@@ -65,6 +68,47 @@ impl Reader<'_> {
             self.sql(&text, Some(dialect), guard);
         }
     }
+}
+
+impl Reader<'_> {
+    /// Whether what an earlier run wrote into the file of a database is there.
+    fn database_stays(&self, file: &Word) -> bool {
+        let memory = file.text.is_empty() || file.text.contains(":memory:");
+        let own = matches!(self.place(file), Place::Own | Place::Scratch);
+        !memory && !own && !self.is_fresh(file)
+    }
+}
+
+/// The file and the SQL of `sqlite3 [OPTION…] FILE [SQL…]`.
+fn sqlite_operands(arguments: &[Word]) -> (Option<&Word>, Vec<Word>) {
+    const WITH_VALUE: [&str; 7] = [
+        "-cmd",
+        "-init",
+        "-separator",
+        "-nullvalue",
+        "-newline",
+        "-maxsize",
+        "-vfs",
+    ];
+    let (mut file, mut texts) = (None, Vec::new());
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        let option = word
+            .text
+            .strip_prefix('-')
+            .map_or("", |name| name.trim_start_matches('-'));
+        if word.is_option() {
+            if WITH_VALUE.iter().any(|known| known[1..] == *option) {
+                let value = words.next();
+                texts.extend(value.filter(|_| option == "cmd").cloned());
+            }
+        } else if file.is_none() {
+            file = Some(word);
+        } else {
+            texts.push(word.clone());
+        }
+    }
+    (file, texts)
 }
 
 /// The values of `-c TEXT`, `-Atc TEXT`, `-cTEXT`, `--command=TEXT` and `--command TEXT`.

@@ -1,9 +1,12 @@
 //! Programs that make, link, move and remove files.
 
-use super::mounts::Place;
+use super::mounts::{self, Place};
 use super::rule::{self, Rule};
 use super::word::{Spot, Word, operands, shown};
 use super::{Guard, Reader};
+
+/// Longest path of a folder that is followed; Linux takes no longer ones.
+const LONGEST_PATH: usize = 4096;
 
 impl Reader<'_> {
     pub(super) fn file_program(&mut self, words: &[Word], guard: Guard) {
@@ -22,7 +25,7 @@ impl Reader<'_> {
             // What these write is whole each time.
             _ => {
                 for word in operands(arguments) {
-                    self.known.fresh.insert(word.text.clone());
+                    self.made(word);
                 }
             }
         }
@@ -43,7 +46,7 @@ impl Reader<'_> {
             .collect();
         self.report_files(&rule::MKDIR, words, &given, guard);
         for folder in given {
-            self.known.fresh.insert(folder.text.clone());
+            self.emptied(folder);
         }
     }
 
@@ -67,7 +70,7 @@ impl Reader<'_> {
             .filter(|source| !self.known.named.contains(&source.text))
             .collect();
         self.report_files(&rule::MOVE, words, &own, guard);
-        self.known.fresh.insert(target.text.clone());
+        self.made(target);
     }
 
     fn rm(&mut self, words: &[Word], arguments: &[Word], guard: Guard) {
@@ -84,7 +87,7 @@ impl Reader<'_> {
             self.report_files(&rule::REMOVE, words, &own, guard);
         }
         for word in given {
-            self.known.fresh.insert(word.text.clone());
+            self.emptied(word);
         }
     }
 
@@ -104,7 +107,7 @@ impl Reader<'_> {
     pub(super) fn append(&mut self, target: &Word, found: &str, guard: Guard) {
         let log = target.text.ends_with(".log")
             || ["/log/", "/logs/"].iter().any(|part| target.text.contains(part));
-        let place = self.mounts.place(target);
+        let place = self.place(target);
         if log || self.is_fresh(target) || matches!(place, Place::Own | Place::Scratch) {
             return;
         }
@@ -114,18 +117,59 @@ impl Reader<'_> {
 
     /// A `>`: from here on the file holds what this run wrote.
     pub(super) fn overwritten(&mut self, target: &Word) {
-        self.known.fresh.insert(target.text.clone());
+        self.made(target);
         self.known.named.insert(target.text.clone());
     }
 
-    fn is_fresh(&self, word: &Word) -> bool {
-        word.fresh || self.known.fresh.contains(&word.text)
+    /// `cd`: what is relative lies there from here on.
+    pub(super) fn go(&mut self, arguments: &[Word]) {
+        let known = |folder: &Word| {
+            (folder.fresh || folder.text.starts_with('/')) && folder.text.len() <= LONGEST_PATH
+        };
+        self.known.folder = match operands(arguments).as_slice() {
+            [folder] => Some(self.located(folder)).filter(known),
+            _ => None,
+        };
+    }
+
+    /// The path that a word means.
+    pub(super) fn located(&self, word: &Word) -> Word {
+        mounts::within(self.known.folder.as_ref(), word)
+    }
+
+    /// Where the file lies that a word means.
+    pub(super) fn place(&self, word: &Word) -> Place {
+        self.mounts.place(&self.located(word))
+    }
+
+    /// From here on a file is what this run made of it.
+    fn made(&mut self, file: &Word) {
+        let path = self.located(file).text;
+        self.known.fresh.insert(path);
+    }
+
+    /// From here on nothing of an earlier run is at that path or below.
+    fn emptied(&mut self, path: &Word) {
+        let path = self.located(path).text;
+        let all = path.strip_suffix('*').filter(|folder| folder.ends_with('/'));
+        let below = all.map_or_else(|| format!("{path}/"), str::to_owned);
+        self.known.fresh.insert(below);
+        self.known.fresh.insert(path);
+    }
+
+    pub(super) fn is_fresh(&self, word: &Word) -> bool {
+        let located = self.located(word);
+        let path = located.text.as_str();
+        let in_fresh = |at: usize| self.known.fresh.contains(&path[..=at]);
+        located.fresh
+            || self.known.fresh.contains(path)
+            || path.match_indices('/').any(|(at, _)| in_fresh(at))
     }
 
     /// Reports a command about files once, for the first of them that stays.
     fn report_files(&mut self, rule: &Rule, words: &[Word], files: &[&Word], guard: Guard) {
         for file in files {
-            let place = self.mounts.place(file);
+            let place = self.place(file);
             if self.is_fresh(file) || matches!(place, Place::Own | Place::Scratch) {
                 continue;
             }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::word::Word;
+
 /// Names that were taken up, in order, so that those of a branch can be forgotten behind it.
 #[derive(Debug, Default)]
 pub(super) struct Names {
@@ -38,6 +40,8 @@ pub(super) struct Known {
     pub(super) named: BTreeSet<String>,
     /// What is empty or gone in a database at this point, whatever was there before.
     pub(super) sql: Names,
+    /// The folder that the script went to, if it did and that is known.
+    pub(super) folder: Option<Word>,
     /// What follows runs only where it has not been done: a test before it leaves the script otherwise.
     pub(super) left_early: bool,
     /// Scripts within scripts.
@@ -45,8 +49,9 @@ pub(super) struct Known {
 }
 
 /// A point of a script.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Mark {
+    folder: Option<Word>,
     fresh: usize,
     sql: usize,
 }
@@ -62,13 +67,15 @@ impl Known {
     /// Where a branch begins, which may not run.
     pub(super) fn mark(&self) -> Mark {
         Mark {
+            folder: self.folder.clone(),
             fresh: self.fresh.order.len(),
             sql: self.sql.order.len(),
         }
     }
 
     /// Behind the branch nothing is fresh through it.
-    pub(super) fn forget(&mut self, mark: Mark) -> Branch {
+    pub(super) fn forget(&mut self, mark: &Mark) -> Branch {
+        self.folder.take_if(|folder| mark.folder.as_ref() != Some(folder));
         Branch {
             fresh: self.fresh.forget(mark.fresh),
             sql: self.sql.forget(mark.sql),

@@ -11,6 +11,30 @@ const SCRATCH: [&str; 5] = ["/tmp", "/var/tmp", "/run", "/var/run", "/dev"];
 #[derive(Debug)]
 pub(super) struct Mounts(Vec<(String, String)>);
 
+/// A path in a folder, without `.`, `..` and doubled slashes. One that begins with what is not known is left as it is.
+pub(super) fn within(folder: Option<&Word>, path: &Word) -> Word {
+    let mut located = path.clone();
+    if !path.text.starts_with(['/', HOLE])
+        && let Some(folder) = folder
+    {
+        located.text = format!("{}/{}", folder.text, path.text);
+        located.fresh |= folder.fresh;
+    }
+    if !located.text.starts_with('/') {
+        return located;
+    }
+    let mut parts = Vec::new();
+    for part in located.text.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    located.text = format!("/{}", parts.join("/"));
+    located
+}
+
 /// Where a path lies.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -70,7 +94,7 @@ impl Mounts {
 impl Mounts {
     /// Whether a path is that of a mount, and not of something in it.
     pub(super) fn is_itself(&self, word: &Word) -> bool {
-        let path = word.text.trim_end_matches(['/', '.']);
+        let path = word.text.trim_end_matches('/');
         self.0.iter().any(|(mount, _)| mount == path)
     }
 }

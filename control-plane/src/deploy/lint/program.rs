@@ -52,6 +52,8 @@ impl Reader<'_> {
         };
         match program.base() {
             name if SHELLS.contains(&name) => self.shell_program(arguments, io, guard),
+            "cd" | "pushd" => self.go(arguments),
+            "popd" => self.known.folder = None,
             "su" => self.su(arguments, io, guard),
             "eval" => self.eval(arguments, guard),
             // The image's entry point is a shell or a client, and takes the text with -c.
@@ -73,7 +75,7 @@ impl Reader<'_> {
             "useradd" | "adduser" | "groupadd" | "addgroup" if !is_lenient(words) => {
                 self.simple(&rule::ADD_USER, words, guard);
             }
-            "iptables" | "ip6tables" if adds_rule(arguments) => self.simple(&rule::IPTABLES, words, guard),
+            "iptables" | "ip6tables" => self.iptables(words, guard),
             "createdb" | "createuser" | "initdb" => self.simple(&rule::CREATE_DATABASE, words, guard),
             "mysqladmin" | "mariadb-admin" if arguments.iter().any(|word| word.text == "create") => {
                 self.simple(&rule::CREATE_DATABASE, words, guard);
@@ -89,6 +91,37 @@ impl Reader<'_> {
             .any(|word| ["--help", "--version"].contains(&word.text.as_str()));
         if !asks {
             self.report(rule, &words[0].spot, &shown(words), None, guard);
+        }
+    }
+
+    /// A rule may be added to a chain that was flushed, or where the same one was taken away.
+    fn iptables(&mut self, words: &[Word], guard: Guard) {
+        const ADD: [&str; 4] = ["-A", "-I", "--append", "--insert"];
+        const TAKE: [&str; 4] = ["-F", "--flush", "-D", "--delete"];
+        let is = |verbs: [&str; 4]| words.iter().position(|word| verbs.contains(&word.text.as_str()));
+        let table = words
+            .windows(2)
+            .find(|pair| ["-t", "--table"].contains(&pair[0].text.as_str()));
+        let table = table.map_or("filter", |pair| pair[1].text.as_str());
+        let key = |what: &str| format!("{} {table} {what}", words[0].base());
+        // The verb stands for none of the words behind it.
+        let whole = |at: usize| key(&shown(&words[at + 1..]));
+        if let Some(at) = is(TAKE) {
+            let chain = words.get(at + 1).filter(|word| !word.is_option());
+            let gone = match chain {
+                _ if words[at].text.ends_with(['D', 'e']) => whole(at),
+                Some(chain) => key(&chain.text),
+                None => key(""),
+            };
+            self.known.fresh.insert(gone);
+        } else if let Some(at) = is(ADD) {
+            let chain = words.get(at + 1).map_or("", |word| word.text.as_str());
+            let flushed = [key(chain), key(""), whole(at)]
+                .iter()
+                .any(|key| self.known.fresh.contains(key));
+            if !flushed {
+                self.simple(&rule::IPTABLES, words, guard);
+            }
         }
     }
 
@@ -234,9 +267,4 @@ fn is_lenient(words: &[Word]) -> bool {
         "adduser" | "addgroup" => options.iter().any(|word| word.text == "--system"),
         _ => false,
     }
-}
-
-fn adds_rule(arguments: &[Word]) -> bool {
-    let adds = ["-A", "-I", "--append", "--insert"];
-    arguments.iter().any(|word| adds.contains(&word.text.as_str()))
 }

@@ -107,7 +107,7 @@ impl<'t> Script<'t, '_, '_> {
             "case_item" => {
                 let mark = self.reader.known.mark();
                 self.statements(node, guard, &Around::default());
-                self.reader.known.forget(mark);
+                self.reader.known.forget(&mark);
             }
             "while_statement" => self.while_loop(node, guard),
             "function_definition" => self.define(node),
@@ -187,15 +187,15 @@ impl<'t> Script<'t, '_, '_> {
             if part.or
                 && let Some(mark) = mark.take()
             {
-                self.reader.known.forget(mark);
+                self.reader.known.forget(&mark);
             }
             if part.or || before.is_some_and(|answer| answer != Answer::Done) {
-                mark.get_or_insert(self.reader.known.mark());
+                mark.get_or_insert_with(|| self.reader.known.mark());
             } else if at > 0
                 && parts[at - 1].or
                 && let Some(mark) = mark.take()
             {
-                self.reader.known.forget(mark);
+                self.reader.known.forget(&mark);
             }
             self.statement(part.node, guard, &part.around);
             if before.is_some_and(|answer| answer != Answer::Constant) {
@@ -205,7 +205,7 @@ impl<'t> Script<'t, '_, '_> {
             before = Some(before.map_or(answer, |before| question::both([before, answer], part.or)));
         }
         if let Some(mark) = mark {
-            self.reader.known.forget(mark);
+            self.reader.known.forget(&mark);
         }
     }
 
@@ -343,7 +343,7 @@ impl<'t> Script<'t, '_, '_> {
                     conditional(guard)
                 };
                 if matches!(child.kind(), "elif_clause" | "else_clause") {
-                    branches.push(self.reader.known.forget(mark));
+                    branches.push(self.reader.known.forget(&mark));
                     last = child.kind();
                 }
                 self.statement(child, guard, &Around::default());
@@ -352,7 +352,7 @@ impl<'t> Script<'t, '_, '_> {
                 }
             }
         }
-        branches.push(self.reader.known.forget(mark));
+        branches.push(self.reader.known.forget(&mark));
         if let ("else_clause", [then, otherwise]) = (last, branches.as_slice()) {
             self.reader.known.either(then, otherwise);
         }
@@ -368,18 +368,20 @@ impl<'t> Script<'t, '_, '_> {
             };
             self.statement(child, guard, &Around::default());
         }
-        self.reader.known.forget(mark);
+        self.reader.known.forget(&mark);
     }
 
     fn subshell(&mut self, node: Node<'t>, guard: Guard, around: &Around<'t>) {
         self.redirects(&around.redirects, node, guard);
         let left_early = self.reader.known.left_early;
+        let folder = self.reader.known.folder.clone();
         let inner = Around {
             io: around.io.clone(),
             redirects: Vec::new(),
         };
         self.statements(node, guard, &inner);
         self.reader.known.left_early = left_early;
+        self.reader.known.folder = folder;
     }
 
     /// A function is read where it is called, under the guard of the call.
@@ -498,8 +500,10 @@ impl<'t> Script<'t, '_, '_> {
         for child in named(node) {
             if matches!(child.kind(), "command_substitution" | "process_substitution") {
                 let left_early = self.reader.known.left_early;
+                let folder = self.reader.known.folder.clone();
                 self.statements(child, guard, &Around::default());
                 self.reader.known.left_early = left_early;
+                self.reader.known.folder = folder;
             } else {
                 self.substitutions(child, guard);
             }

@@ -170,7 +170,7 @@ impl<'t> Script<'t, '_, '_> {
             return None;
         }
         let changes = |file: &&Word| {
-            let whole = LISTING.contains(&name) && matches!(self.reader.mounts.place(file), Place::Kept(_));
+            let whole = LISTING.contains(&name) && matches!(self.reader.place(file), Place::Kept(_));
             whole || self.may_change(file) || ACCOUNTS.contains(&file.text.as_str())
         };
         Some(if files.iter().any(changes) {
@@ -182,8 +182,8 @@ impl<'t> Script<'t, '_, '_> {
 
     /// Whether an earlier run may have made, changed or removed a file.
     fn may_change(&self, file: &Word) -> bool {
-        match self.reader.mounts.place(file) {
-            Place::Kept(_) => !self.reader.mounts.is_itself(file),
+        match self.reader.place(file) {
+            Place::Kept(_) => !self.reader.mounts.is_itself(&self.reader.located(file)),
             Place::Unknown => true,
             Place::Own | Place::Scratch => false,
         }

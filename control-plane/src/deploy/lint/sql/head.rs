@@ -17,6 +17,8 @@ pub(super) struct Head {
     pub(super) lenient: bool,
     /// The name, in small letters, without its schema.
     pub(super) name: String,
+    /// Its schema, if that is named.
+    pub(super) schema: Option<String>,
 }
 
 /// Words between `CREATE` and what is created.
@@ -76,19 +78,21 @@ impl Head {
                 .is_some()
             {}
         }
-        let name = name(&mut tokens);
+        let (schema, name) = name(&mut tokens);
         Some(Self {
             verb,
             kind,
             lenient,
             name,
+            schema,
         })
     }
 
     /// The rules of the statement; takes up what it makes empty or takes away.
     pub(super) fn rules(&self, known: &mut Names) -> Vec<&'static Rule> {
         let gone = gone(self.kind, &self.name);
-        let was_gone = known.contains(&gone);
+        let schema = self.schema.as_deref();
+        let was_gone = known.contains(&gone) || schema.is_some_and(|schema| is_gone_with(schema, known));
         if self.verb == Keyword::DROP {
             known.insert(gone);
             if self.kind == Keyword::TABLE {
@@ -108,9 +112,16 @@ impl Head {
     }
 }
 
-/// A name: the last of its parts, in small letters.
-fn name<'t>(tokens: &mut impl Iterator<Item = &'t Token>) -> String {
-    let mut last = String::new();
+/// Whether a schema was dropped, with all that was in it.
+pub(super) fn is_gone_with(schema: &str, known: &Names) -> bool {
+    [Keyword::SCHEMA, Keyword::DATABASE]
+        .into_iter()
+        .any(|kind| known.contains(&gone(kind, schema)))
+}
+
+/// A name: the part before the last one, and the last one, in small letters.
+fn name<'t>(tokens: &mut impl Iterator<Item = &'t Token>) -> (Option<String>, String) {
+    let (mut before, mut last) = (None, String::new());
     let mut dot = true;
     for token in tokens {
         match token {
@@ -118,13 +129,14 @@ fn name<'t>(tokens: &mut impl Iterator<Item = &'t Token>) -> String {
             Token::SingleQuotedString(text) if dot => last = text.to_lowercase(),
             Token::Period => {
                 dot = true;
+                before = Some(std::mem::take(&mut last));
                 continue;
             }
             _ => break,
         }
         dot = false;
     }
-    last
+    (before, last)
 }
 
 /// Takes up a table that is emptied: `TRUNCATE t`, `DELETE FROM t` without `WHERE`.
@@ -142,7 +154,7 @@ pub(super) fn emptied(statement: &Statement<'_>, known: &mut Names) {
         .next_if(|token| matches!(keyword(token), Keyword::TABLE | Keyword::FROM | Keyword::ONLY))
         .is_some()
     {}
-    known.insert(empty(&name(&mut tokens)));
+    known.insert(empty(&name(&mut tokens).1));
 }
 
 /// What stands for a table, role … of that name that is gone: a table and a column may have the same one.

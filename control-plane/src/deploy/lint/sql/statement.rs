@@ -10,7 +10,7 @@ use sqlparser::keywords::Keyword;
 use super::super::known::Names;
 use super::super::rule::{self, Rule};
 use super::Statement;
-use super::head::{Head, emptied, empty, gone};
+use super::head::{Head, emptied, empty, gone, is_gone_with};
 
 /// Deepest part of an expression that is looked at.
 const MAX_DEPTH: usize = 8;
@@ -90,7 +90,11 @@ fn insert_rules(insert: &Insert, statement: &Statement<'_>, known: &Names) -> Ve
         || statement.has(&[Keyword::NOT, Keyword::IN])
         || (statement.has(&[Keyword::JOIN]) && statement.has(&[Keyword::IS, Keyword::NULL]));
     let empty = match &insert.table {
-        sqlparser::ast::TableObject::TableName(name) => known.contains(&empty(&last(name))),
+        sqlparser::ast::TableObject::TableName(name) => {
+            let schema = name.0.iter().rev().nth(1).and_then(|part| part.as_ident());
+            let dropped = schema.is_some_and(|schema| is_gone_with(&schema.value.to_lowercase(), known));
+            dropped || known.contains(&empty(&last(name)))
+        }
         _ => false,
     };
     if lenient || asks || empty {

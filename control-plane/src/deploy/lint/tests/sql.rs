@@ -40,6 +40,7 @@ const TABLE: &[Row] = &[
             "CREATE EXTENSION hstore",
             "CREATE TYPE mood AS ENUM ('a', 'b')",
             "CREATE SEQUENCE s",
+            "DROP SCHEMA IF EXISTS s CASCADE; CREATE SCHEMA s; CREATE TABLE u.t (a int)",
         ],
         &[
             "CREATE TABLE IF NOT EXISTS t (a int)",
@@ -51,6 +52,7 @@ const TABLE: &[Row] = &[
             "CREATE EXTENSION IF NOT EXISTS hstore",
             "DROP TABLE IF EXISTS t; CREATE TABLE t (a int)",
             "DROP VIEW IF EXISTS v; CREATE VIEW v AS SELECT 1",
+            "DROP SCHEMA IF EXISTS s CASCADE; CREATE SCHEMA s; CREATE TABLE s.t (a int); INSERT INTO s.t VALUES (1)",
         ],
     ),
     (

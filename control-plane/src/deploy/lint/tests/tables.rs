@@ -171,6 +171,51 @@ fn each_rule_finds_what_is_bad_and_lets_pass_what_is_good() {
 }
 
 #[test]
+fn what_lies_in_a_place_that_is_new_for_this_run_is_silent() {
+    for quiet in [
+        "sqlite3 :memory: 'CREATE TABLE t (a int)'",
+        "sqlite3 /tmp/x.db 'CREATE TABLE t (a int)'",
+        "sqlite3 /app/x.db 'CREATE TABLE t (a int)'",
+        "rm -f /data/a.db; sqlite3 /data/a.db 'CREATE TABLE t (a int)'",
+        "rm -f /data/a.db; cd /data && sqlite3 a.db 'CREATE TABLE t (a int)'",
+        "rm -rf /data/t && mkdir /data/t && echo a >> /data/t/x",
+        "rm -rf /data/t/*; mkdir /data/t/a",
+        "cd /data; rm -rf t; mkdir /data/t",
+        "cd /tmp && mkdir x",
+        "cd \"$(mktemp -d)\" && mkdir x",
+        "mkdir /data/../tmp/x",
+        "iptables -F X; iptables -A X -j Y",
+        "iptables -t nat -F; iptables -t nat -A X -j Y",
+        "iptables -D X -j Y; iptables -A X -j Y",
+    ] {
+        assert_eq!(script(quiet), [""; 0], "{quiet}");
+    }
+    for (loud, rule) in [
+        (
+            "rm -f /data/a.db; sqlite3 /data/b.db 'CREATE TABLE t (a int)'",
+            "sql-create",
+        ),
+        (
+            "sqlite3 -cmd 'CREATE TABLE t (a int)' /data/a.db .tables",
+            "sql-create",
+        ),
+        (
+            "sqlite3 -separator , /data/a.db 'CREATE TABLE t (a int)'",
+            "sql-create",
+        ),
+        ("cd /tmp && mkdir ../data/x", "mkdir"),
+        ("(cd /tmp); mkdir x", "mkdir"),
+        ("[ -n \"$A\" ] && cd /tmp; mkdir x", "mkdir"),
+        ("cp /default /data; echo a >> /data/x", "append"),
+        ("rm -rf /data/t; mkdir /data/tt", "mkdir"),
+        ("iptables -F X; iptables -A Y -j Z", "iptables"),
+        ("iptables -F X; iptables -t nat -A X -j Z", "iptables"),
+    ] {
+        assert_eq!(script(loud), [rule], "{loud}");
+    }
+}
+
+#[test]
 fn commands_without_a_shell_are_read_too() {
     for (args, rule) in [
         (&["mkdir", "/data/x"][..], "mkdir"),
