@@ -15,7 +15,7 @@ pub(super) struct Io {
 }
 
 /// Programs that run another one, and how many operands of their own they take before it.
-const WRAPPERS: [(&str, usize); 19] = [
+const WRAPPERS: [(&str, usize); 20] = [
     ("env", 0),
     ("sudo", 0),
     ("doas", 0),
@@ -31,6 +31,8 @@ const WRAPPERS: [(&str, usize); 19] = [
     ("tini", 0),
     ("dumb-init", 0),
     ("setpriv", 0),
+    // With -u; else it is as `su`.
+    ("runuser", 0),
     ("timeout", 1),
     ("gosu", 1),
     ("su-exec", 1),
@@ -54,7 +56,7 @@ impl Reader<'_> {
             name if SHELLS.contains(&name) => self.shell_program(arguments, io, guard),
             "cd" | "pushd" => self.go(arguments),
             "popd" => self.known.folder = None,
-            "su" => self.su(arguments, io, guard),
+            "su" | "runuser" => self.su(arguments, io, guard),
             "eval" => self.eval(arguments, guard),
             // The image's entry point is a shell or a client, and takes the text with -c.
             name if name.starts_with('-') => self.entry_point(words, guard),
@@ -207,7 +209,13 @@ impl Reader<'_> {
 /// The command without what only runs it.
 pub(super) fn unwrapped(mut words: &[Word]) -> &[Word] {
     while let Some(program) = words.first() {
-        let own = WRAPPERS.iter().find(|(name, _)| *name == program.base());
+        let as_su = program.base() == "runuser"
+            && !words
+                .iter()
+                .any(|word| ["-u", "--user"].contains(&word.text.as_str()));
+        let own = WRAPPERS
+            .iter()
+            .find(|(name, _)| *name == program.base() && !as_su);
         let Some(&(_, mut operands)) = own else {
             return words;
         };

@@ -57,7 +57,7 @@ rules! {
     SQL_INSERT = "sql-insert", false, "`INSERT` without `ON CONFLICT`, `ON DUPLICATE KEY`, `OR IGNORE`, `OR REPLACE` or `WHERE NOT EXISTS`",
         "each run inserts the same rows once more, or fails on their key",
         "Postgres and SQLite: add `ON CONFLICT (KEY) DO NOTHING` or `DO UPDATE SET …`; MySQL: `INSERT IGNORE` or `ON DUPLICATE KEY UPDATE …`";
-    SQL_COPY = "sql-copy", false, "`COPY table FROM`",
+    SQL_COPY = "sql-copy", false, "`COPY table FROM`, `\\copy table FROM`, `LOAD DATA INFILE`",
         "each run copies the same rows in once more, or fails on their key",
         "copy into a temporary table, then `INSERT INTO … SELECT … ON CONFLICT DO NOTHING`";
     SQL_UPDATE = "sql-update", false, "`UPDATE` that computes a value from itself, such as `SET n = n + 1`",

@@ -172,11 +172,26 @@ pub(super) fn empty(table: &str) -> String {
     format!("rows {table}")
 }
 
-/// What can be said of a statement that the parser does not take: that it creates a database, user or role.
+/// MySQL's `LOAD DATA INFILE` into a table that is not empty, unless rows that are there already are left or replaced.
+pub(super) fn loads(statement: &Statement<'_>, known: &Names) -> Option<&'static Rule> {
+    let mut words = statement.plain();
+    let is_load =
+        words.next().map(keyword) == Some(Keyword::LOAD) && words.next().map(keyword) == Some(Keyword::DATA);
+    let lenient = [Keyword::IGNORE, Keyword::REPLACE]
+        .into_iter()
+        .any(|how| statement.has(&[how, Keyword::INTO]));
+    if !is_load || lenient {
+        return None;
+    }
+    let mut target = words.skip_while(|token| keyword(token) != Keyword::TABLE).skip(1);
+    (!known.contains(&empty(&name(&mut target).1))).then_some(&rule::SQL_COPY)
+}
+
+/// What can be said of a statement that the parser does not take: that it creates a database, user or role, or loads rows.
 pub(super) fn rules_unparsed(statement: &Statement<'_>, known: &mut Names) -> Vec<&'static Rule> {
     emptied(statement, known);
     match Head::of(statement) {
         Some(head) if THIN.contains(&head.kind) && !head.name.is_empty() => head.rules(known),
-        _ => Vec::new(),
+        _ => loads(statement, known).into_iter().collect(),
     }
 }

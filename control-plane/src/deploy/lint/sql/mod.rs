@@ -144,8 +144,10 @@ fn without_variables(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
 /// The text without the commands of the client itself (`\echo`, `.mode`), line for line, and with names in its holes.
 fn without_client_commands(text: &str) -> String {
     let lines = text.lines().map(|line| match line.trim_start().chars().next() {
-        Some('\\' | '.') => "",
-        _ => line.split_once("\\g").map_or(line, |(sql, _)| sql),
+        // psql's own form of `COPY`, which ends with its line.
+        Some('\\') if line.trim_start().starts_with("\\copy ") => line.replacen('\\', "", 1) + ";",
+        Some('\\' | '.') => String::new(),
+        _ => line.split_once("\\g").map_or(line, |(sql, _)| sql).to_owned(),
     });
     let lines: Vec<_> = lines.collect();
     lines.join("\n").replace(HOLE, UNKNOWN)

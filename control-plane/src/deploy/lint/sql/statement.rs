@@ -10,7 +10,7 @@ use sqlparser::keywords::Keyword;
 use super::super::known::Names;
 use super::super::rule::{self, Rule};
 use super::Statement;
-use super::head::{Head, emptied, empty, gone, is_gone_with};
+use super::head::{Head, emptied, empty, gone, is_gone_with, loads};
 
 /// Deepest part of an expression that is looked at.
 const MAX_DEPTH: usize = 8;
@@ -56,7 +56,10 @@ pub(super) fn rules(parsed: &Parsed, statement: &Statement<'_>, known: &mut Name
             known.insert(empty(&last(&table.name)));
             Vec::new()
         }
-        _ => Head::of(statement).map_or_else(Vec::new, |head| head.rules(known)),
+        _ => match Head::of(statement) {
+            Some(head) => head.rules(known),
+            None => loads(statement, known).into_iter().collect(),
+        },
     }
 }
 

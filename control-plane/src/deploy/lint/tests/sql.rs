@@ -118,9 +118,15 @@ const TABLE: &[Row] = &[
     ),
     (
         "sql-copy",
-        &["COPY t FROM '/data/rows.csv'"],
+        &[
+            "COPY t FROM '/data/rows.csv'",
+            "\\copy t FROM '/data/rows.csv'",
+            "SELECT 1;\n\\copy t (a, b) from '/data/rows.csv' with csv header\nSELECT 2;",
+        ],
         &[
             "COPY t TO '/data/rows.csv'",
+            "\\copy t TO '/data/rows.csv'",
+            "TRUNCATE t;\n\\copy t FROM '/data/rows.csv'",
             "TRUNCATE TABLE t; COPY t FROM '/data/rows.csv'",
         ],
     ),
@@ -152,6 +158,12 @@ fn each_database_has_its_own_words() {
         &["sqlite3", "/data/db", "INSERT OR IGNORE INTO t VALUES (1)"],
         &["sqlite3", "/data/db", "INSERT OR REPLACE INTO t VALUES (1)"],
         &["sqlite3", "-batch", "/data/db", ".mode csv"],
+        &["mysql", "-e", "LOAD DATA INFILE '/x' REPLACE INTO TABLE t"],
+        &[
+            "mysql",
+            "-e",
+            "TRUNCATE t; LOAD DATA LOCAL INFILE '/x' INTO TABLE t",
+        ],
     ] {
         assert_eq!(rules_of(&score(quiet)), [""; 0], "{quiet:?}");
     }
@@ -167,6 +179,14 @@ fn each_database_has_its_own_words() {
         (
             &["mysql", "-e", "CREATE USER 'app'@'%' IDENTIFIED BY 'x'"],
             "sql-create-role",
+        ),
+        (
+            &[
+                "mysql",
+                "-e",
+                "LOAD DATA LOCAL INFILE '/x' INTO TABLE t IGNORE 1 LINES",
+            ],
+            "sql-copy",
         ),
         (
             &["sqlite3", "/data/db", "INSERT OR ABORT INTO t VALUES (1)"],

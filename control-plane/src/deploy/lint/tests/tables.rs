@@ -148,6 +148,8 @@ const TABLE: &[Row] = &[
             "mysqladmin create app",
             "initdb -D /data/db",
             "gosu postgres createdb app",
+            "runuser -u postgres -- createdb app",
+            "runuser postgres -c 'createdb app'",
         ],
         &[
             "psql -lqt | cut -d '|' -f 1 | grep -qw app || createdb app",
