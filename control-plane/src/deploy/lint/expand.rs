@@ -84,6 +84,17 @@ impl<'s> Source<'s> {
                 }
                 None => word.text.push(HOLE),
             },
+            "command_substitution" if self.printed(node).is_some() => {
+                let document = self
+                    .printed(node)
+                    .and_then(|redirect| self.document_at(redirect, depth + 1));
+                if let Some(document) = document {
+                    if word.text.is_empty() {
+                        word.spot = document.spot;
+                    }
+                    word.text.push_str(document.text.trim_end_matches('\n'));
+                }
+            }
             "command_substitution" | "process_substitution" | "arithmetic_expansion" => {
                 word.fresh |= text.contains("mktemp");
                 word.text.push(HOLE);
@@ -117,8 +128,24 @@ impl<'s> Source<'s> {
         word.text.push_str(&between(at, node.end_byte().max(at)));
     }
 
+    /// The here-document of `$(cat <<EOF …)`, which is printed as it is.
+    fn printed<'n>(&self, substitution: Node<'n>) -> Option<Node<'n>> {
+        let statement = substitution
+            .named_child(0)
+            .filter(|_| substitution.named_child_count() == 1)?;
+        let body = statement.child_by_field_name("body")?;
+        let redirect = statement
+            .named_child(1)
+            .filter(|_| statement.named_child_count() == 2)?;
+        (self.slice(body) == "cat" && redirect.kind() == "heredoc_redirect").then_some(redirect)
+    }
+
     /// What a here-document or here-string holds.
     pub(super) fn document(&self, redirect: Node<'_>) -> Option<Word> {
+        self.document_at(redirect, 0)
+    }
+
+    fn document_at(&self, redirect: Node<'_>, depth: usize) -> Option<Word> {
         let mut cursor = redirect.walk();
         if redirect.kind() == "herestring_redirect" {
             return redirect
@@ -137,7 +164,7 @@ impl<'s> Source<'s> {
         if quoted {
             self.slice(body).clone_into(&mut word.text);
         } else {
-            self.expand(body, &mut word, 0);
+            self.expand(body, &mut word, depth);
         }
         Some(word)
     }

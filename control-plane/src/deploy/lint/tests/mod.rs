@@ -255,6 +255,7 @@ fn hostile_inputs() {
         ("mkdir /data/$x\n", 500),
         ("a=\"$a$a\"; ", 700),
         ("eval \"", 1000),
+        ("psql -c \"$(cat <<A\n", 380),
     ] {
         let args: Vec<String> = vec!["sh".into(), "-c".into(), text.repeat(times)];
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -285,8 +286,12 @@ fn hostile_inputs() {
         ("if a; then ", "; fi"),
         ("{ { ", "; } && a; }"),
         ("( a || ( ", ") )"),
+        ("a && { ", "; }"),
+        ("[ \"$(", ")\" = 1 ]"),
+        ("psql -c \"$(cat <<A\n", "\nA\n)\""),
     ] {
-        let nested = format!("{}echo a{}", open.repeat(700), close.repeat(700));
+        let times = (MAX_TEXT - 60) / (open.len() + close.len());
+        let nested = format!("{}echo a{}", open.repeat(times), close.repeat(times));
         for behind in [
             " | psql",
             " | sh",

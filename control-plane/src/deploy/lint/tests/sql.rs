@@ -221,6 +221,8 @@ fn each_way_to_hand_sql_to_a_client_is_read() {
         "mysql <<EOF\nINSERT INTO t VALUES (1);\nEOF",
         "psql -c 'SELECT 1' -c 'INSERT INTO t VALUES (1)'",
         "id=$(psql -Atc 'INSERT INTO t VALUES (1) RETURNING id')",
+        "psql -c \"$(cat <<EOF\nINSERT INTO t VALUES ('$NAME');\nEOF\n)\"",
+        "SQL=$(cat <<'EOF'\nINSERT INTO t VALUES (1);\nEOF\n)\npsql -c \"$SQL\"",
         "psql <<EOF\n\\set ON_ERROR_STOP on\nINSERT INTO t VALUES (:'name');\nEOF",
     ] {
         assert_eq!(script(text), ["sql-insert"], "{text}");
@@ -233,6 +235,13 @@ fn the_line_is_that_of_the_statement() {
     let warnings = super::lint(&score(&["sh", "-c", text]));
     assert_eq!(warnings[0].line, 5, "{warnings:?}");
     assert_eq!(warnings[0].found, "INSERT INTO t VALUES (1)");
+}
+
+#[test]
+fn a_here_document_within_quotes_has_its_own_lines() {
+    let text = "set -e\npsql -c \"$(cat <<EOF\nSELECT 1;\nINSERT INTO t VALUES (1);\nEOF\n)\"\n";
+    let warnings = super::lint(&score(&["sh", "-c", text]));
+    assert_eq!(warnings[0].line, 4, "{warnings:?}");
 }
 
 #[test]
