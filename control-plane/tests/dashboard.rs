@@ -231,6 +231,48 @@ async fn an_offline_device_is_said_at_once_with_since_and_an_empty_log_teaches()
 }
 
 #[tokio::test]
+async fn a_log_that_the_journal_lost_is_told_from_one_that_never_was() {
+    let mut state = fabricated::busy(fixed_now());
+    for (name, lines) in [
+        ("web/basement-nice-7", Vec::new()),
+        ("orders/basement-lyon-3", Vec::new()),
+        ("orders/basement-lyon-6", vec!["left over".to_owned()]),
+    ] {
+        state.logs.insert(name.to_owned(), lines);
+        state.lost.insert(name.to_owned());
+    }
+    state
+        .logs
+        .insert("orders/basement-lyon-3/migrate".to_owned(), Vec::new());
+    let app = app(state);
+    let page = content(&app, "/deployments/web/devices/basement-nice-7/logs").await;
+    assert!(
+        page.contains("It ran; the device's journal no longer has its lines.")
+            && !page.contains("written nothing")
+            && !page.contains("Show the last")
+            && !page.contains("run before</a>"),
+        "{page}"
+    );
+    // Fewer lines than were asked for: there are no more to be had.
+    let few = "/deployments/orders/devices/basement-lyon-6/logs";
+    let page = content(&app, few).await;
+    assert!(
+        page.contains("Older lines are not shown.") && !page.contains("Show the last"),
+        "{page}"
+    );
+    let page = content(&app, &format!("{few}?lines=1")).await;
+    assert!(page.contains("Show the last 50"), "{page}");
+    // What came with the failure is shown wherever there are no lines, lost or never written.
+    for path in [LOGS.to_owned(), format!("{LOGS}?init=migrate")] {
+        let page = content(&app, &path).await;
+        assert!(page.contains("What it reported with its failure"), "{page}");
+        assert!(page.contains("040_seed_rates.sql"), "{page}");
+    }
+    let page = content(&app, few).await;
+    assert!(!page.contains("What it reported with its failure"), "{page}");
+}
+
+#[tokio::test]
 async fn a_score_without_logs_says_so_and_what_a_device_refuses_is_in_its_words() {
     use fleet_control_plane::deploy::companion::logs::LogQueryError;
     let page_of = async |error| {

@@ -15,14 +15,14 @@ pub(super) fn run(args: &LogsArgs, context: &mut Context<'_>) -> Result<(), CtlE
         return context.terminal.print(&json(&answer));
     }
     let chunk = &answer.chunk;
+    if chunk.lines.is_empty() {
+        return context.terminal.note(&empty(args, chunk.truncated));
+    }
     if chunk.truncated {
         context.terminal.note(&format!(
             "fleetctl: older lines are not shown; these are the last {}",
             chunk.lines.len()
         ))?;
-    }
-    if chunk.lines.is_empty() {
-        return context.terminal.note(&empty(args));
     }
     let coloured = context.terminal.is_coloured();
     let text: String = chunk
@@ -52,20 +52,24 @@ fn address(args: &LogsArgs) -> String {
     )
 }
 
-fn empty(args: &LogsArgs) -> String {
+/// What is said instead of lines. `lost`: there were some.
+fn empty(args: &LogsArgs, lost: bool) -> String {
     let whose = match &args.init {
         Some(init) => format!("init container {init} of {}", args.deployment),
         None => args.deployment.clone(),
     };
-    let next = if args.previous {
-        ""
-    } else {
-        "; --previous shows the run before"
-    };
-    safe(&format!(
-        "fleetctl: {whose} has written nothing to its output in this run on {}{next}",
-        args.device
-    ))
+    let device = &args.device;
+    safe(&match (lost, args.previous) {
+        // A journal that lost this run lost every one before it.
+        (true, _) => format!(
+            "fleetctl: {whose} ran on {device}, and the device's journal no longer has its lines; `fleetctl describe pair {}/{device}` has those that came with a failure",
+            args.deployment
+        ),
+        (false, true) => format!("fleetctl: {whose} wrote nothing to its output in that run on {device}"),
+        (false, false) => format!(
+            "fleetctl: {whose} has written nothing to its output in this run on {device}; --previous shows the run before"
+        ),
+    })
 }
 
 /// JSON in which nothing acts on a terminal: what would is within strings only, and is escaped there.

@@ -110,6 +110,23 @@ fn an_empty_log_says_so_and_an_offline_device_ends_with_its_own_code() {
 }
 
 #[test]
+fn a_log_that_the_journal_lost_is_told_from_one_that_never_was() {
+    let mut state = fabricated::busy(fixed_now());
+    state.logs.insert("web/basement-lyon-3".to_owned(), Vec::new());
+    state.lost.insert("web/basement-lyon-3".to_owned());
+    let ended = fleetctl(&serve(state), &LINE);
+    assert_eq!((ended.exit, ended.out.as_str()), (None, ""));
+    assert!(
+        ended.err.contains("the device's journal no longer has its lines")
+            && ended.err.contains("describe pair web/basement-lyon-3")
+            && !ended.err.contains("last 0")
+            && !ended.err.contains("has written nothing"),
+        "{}",
+        ended.err
+    );
+}
+
+#[test]
 fn what_a_device_refuses_is_told_in_its_words_and_not_found_is_not_found() {
     use fleet_control_plane::deploy::companion::logs::LogQueryError;
     let mut state = fabricated::calm(fixed_now());

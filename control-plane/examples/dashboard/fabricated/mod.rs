@@ -5,7 +5,7 @@
 mod parts;
 mod scenes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -52,6 +52,8 @@ pub struct State {
     pub events: Vec<EventItem>,
     /// Logs by [`log_key`]; the usual one where there is none.
     pub logs: BTreeMap<String, Vec<String>>,
+    /// Logs, by the same name, whose older lines a device's journal lost.
+    pub lost: BTreeSet<String>,
     /// What a device says instead of giving a log.
     pub log_error: Option<LogQueryError>,
 }
@@ -339,7 +341,7 @@ impl Source for Fabricated {
                 source,
                 captured_at: now,
                 lines: all,
-                truncated: surplus > 0,
+                truncated: surplus > 0 || state.lost.contains(&log_key(&of)),
             })
         });
         Box::pin(std::future::ready(answer))

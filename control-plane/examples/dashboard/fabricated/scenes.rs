@@ -14,6 +14,7 @@ pub fn empty(now: DateTime<Utc>) -> State {
         problems: Vec::new(),
         events: Vec::new(),
         logs: BTreeMap::new(),
+        lost: BTreeSet::new(),
         log_error: None,
     }
 }

@@ -175,11 +175,12 @@ fn lines(view: &PairView, filter: &LogsFilter, chunk: &LogChunk, now: DateTime<U
                 h2 #lines { (heading(filter, all.len(), found.len())) }
                 p.quiet { "read " (time::ago(chunk.captured_at, now)) }
             }
-            @if chunk.truncated { p.cut { "Older lines are not shown." (more(view, filter)) } }
-            @if all.is_empty() { (empty(view, filter)) }
+            @if chunk.truncated && !all.is_empty() { p.cut { "Older lines are not shown." (more(view, filter, all.len())) } }
+            @if all.is_empty() { (empty(view, filter, chunk.truncated)) }
             @else if found.is_empty() { p.empty { "No line holds " code { (filter.q.trim()) } "." @if chunk.truncated { " It may stand further back." } } }
             @else { (log_box("Log", found, search.as_ref())) }
         }
+        @if all.is_empty() { (last_words(view, now)) }
     }
 }
 
@@ -203,8 +204,12 @@ fn heading(filter: &LogsFilter, all: usize, found: usize) -> String {
     }
 }
 
-fn more(view: &PairView, filter: &LogsFilter) -> Markup {
-    let next = CHOICES.into_iter().find(|choice| *choice > filter.lines());
+/// The way to more lines. Where fewer came than were asked for there are no more: the journal lost them, or they did not fit an answer.
+fn more(view: &PairView, filter: &LogsFilter, came: usize) -> Markup {
+    let full = came >= filter.lines() as usize;
+    let next = CHOICES
+        .into_iter()
+        .find(|choice| full && *choice > filter.lines());
     html! {
         @if let Some(next) = next {
             " " a href=(filter.address(view, |filter| filter.lines = next.to_string())) { "Show the last " (number(next.into())) }
@@ -212,12 +217,18 @@ fn more(view: &PairView, filter: &LogsFilter) -> Markup {
     }
 }
 
-fn empty(view: &PairView, filter: &LogsFilter) -> Markup {
+/// What is said instead of lines. `lost`: there were some.
+fn empty(view: &PairView, filter: &LogsFilter, lost: bool) -> Markup {
     html! {
-        p.empty {
-            "It has written nothing in this run. What a container writes to its standard output and standard error is shown here; what it writes to a file is not."
+        // A journal that lost this run lost every one before it: there is nothing to look at.
+        @if lost { p.empty {
+            "It ran; the device's journal no longer has its lines. A journal is in the device's memory and short: newer lines of all containers push older ones out, and a power cut takes all."
+        } }
+        @else { p.empty {
+            @if filter.previous() { "It wrote nothing in that run." } @else { "It has written nothing in this run." }
+            " What a container writes to its standard output and standard error is shown here; what it writes to a file is not."
             @if !filter.previous() { " " a href=(filter.address(view, |filter| filter.previous = "1".to_owned())) { "Look at the run before" } }
-        }
+        } }
     }
 }
 
@@ -243,6 +254,13 @@ fn none(view: &PairView, filter: &LogsFilter, error: &LogQueryError, now: DateTi
                 @if filter.previous() { " " a href=(filter.address(view, |filter| filter.previous.clear())) { "Look at the newest run" } }
             }
         }
+        (last_words(view, now))
+    }
+}
+
+/// The lines that came with a failure: they are there whatever became of the device and its journal.
+fn last_words(view: &PairView, now: DateTime<Utc>) -> Markup {
+    html! {
         @if let Some(cause) = view.cause.as_ref().filter(|cause| !cause.log.is_empty()) {
             @let last: Vec<Line> = cause.log.iter().map(|line| Line::read(line)).collect();
             section aria-labelledby="last-words" {
