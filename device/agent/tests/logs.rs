@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use async_nats::client::{RequestError, RequestErrorKind};
 use common::{IMAGE, Scene, desired, scene, unit, until, web};
 use fleet_host::Shelf;
+use fleet_host::fakes::Behaviour;
 use fleet_protocol::command::{self, Pong, Reply};
 use fleet_protocol::logs::{self, LogChunk, LogRequest};
 use fleet_protocol::{Cause, DeploymentName};
@@ -206,6 +207,32 @@ async fn without_any_run_the_answer_is_empty_and_with_a_lost_one_it_says_so() {
         scene.world.vacuum_journal(0);
         let chunk = ask(&scene, LogRequest::default()).await.unwrap();
         assert_eq!((chunk.lines.len(), chunk.truncated), (0, true));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_lost_log_of_an_init_container_is_told_from_one_that_never_ran() {
+    scene(async |mut scene| {
+        let fails = Behaviour::Exits {
+            status: 7,
+            lines: vec!["no table".to_owned()],
+        };
+        scene.world.init_behaves(&web(), "migrate", fails);
+        scene.start();
+        scene.ask_for(with_init(1, IMAGE)).await;
+        scene.until_failed("init-failed").await;
+        let asked = &scene;
+        until("answers", async || ping(asked).await).await;
+        // It ran and failed, so the main container and the next init container never did.
+        scene.world.says(INIT, &["no table"]);
+        scene.world.vacuum_journal(0);
+        let chunk = ask(&scene, of_init("migrate")).await.unwrap();
+        assert_eq!((chunk.lines.len(), chunk.truncated), (0, true));
+        for never in [of_init("seed"), LogRequest::default()] {
+            let chunk = ask(&scene, never).await.unwrap();
+            assert_eq!((chunk.lines.len(), chunk.truncated), (0, false), "{chunk:?}");
+        }
     })
     .await;
 }

@@ -106,8 +106,9 @@ fn read(bytes: &[u8]) -> Result<LogRequest, Cause> {
 
 /// Whose log it is.
 struct Container {
-    deployment: DeploymentName,
     name: String,
+    /// Its own unit, that of the init container if it is one; `None` when no unit may have such a name.
+    unit: Option<UnitName>,
     source: ProbeName,
 }
 
@@ -118,23 +119,21 @@ impl Container {
         init: Option<&str>,
     ) -> Result<Self, Cause> {
         let inits = inits_on_record(shared, deployment).await?;
-        let deployment = deployment.clone();
         let Some(init) = init else {
-            let (name, source) = (container_name(&deployment), ProbeName::of(&deployment));
             return Ok(Self {
-                deployment,
-                name,
-                source,
+                name: container_name(deployment),
+                unit: UnitName::of(deployment).ok(),
+                source: ProbeName::of(deployment),
             });
         };
-        let source = ProbeName::of_init(&deployment, init).ok();
+        let source = ProbeName::of_init(deployment, init).ok();
         match source.filter(|_| inits.contains(init)) {
             Some(source) => Ok(Self {
-                name: init_container_name(&deployment, init),
-                deployment,
+                name: init_container_name(deployment, init),
+                unit: UnitName::init(deployment, init).ok(),
                 source,
             }),
-            None => Err(unknown_init(&deployment, init, &inits)),
+            None => Err(unknown_init(deployment, init, &inits)),
         }
     }
 }
@@ -200,7 +199,7 @@ async fn chunk<H: Host>(
     if tail.run.is_none() && request.previous {
         return Err(no_previous(&of.source));
     }
-    let lost = !tail.complete && (tail.run.is_some() || has_run(shared, &of.deployment).await);
+    let lost = !tail.complete && (tail.run.is_some() || has_run(shared, of.unit.as_ref()).await);
     let (lines, cut) = fit(tail, request.timestamps, room);
     Ok(LogChunk {
         source: of.source,
@@ -220,12 +219,13 @@ fn no_previous(source: &ProbeName) -> Cause {
     )
 }
 
-/// Whether the deployment's unit ran since the device started, as far as systemd tells: then a journal without its run lost it.
-async fn has_run<H: Host>(shared: &Shared<H>, deployment: &DeploymentName) -> bool {
-    let Ok(unit) = UnitName::of(deployment) else {
+/// Whether the container's unit ran since the device started, as far as systemd tells: then a journal without its run lost it.
+/// An init container is asked about by its own unit: where it fails, the main one never ran.
+async fn has_run<H: Host>(shared: &Shared<H>, unit: Option<&UnitName>) -> bool {
+    let Some(unit) = unit else {
         return false;
     };
-    match shared.host.units().facts(&unit).await {
+    match shared.host.units().facts(unit).await {
         Ok(facts) => facts.invocation_id.is_some(),
         Err(error) => {
             tracing::debug!("whether {unit} ever ran is not known: {}", chain(&error));
