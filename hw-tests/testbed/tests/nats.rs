@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use fleet_protocol::permissions::Permissions;
+use fleet_protocol::permissions::{Permissions, device_inbox};
+use fleet_protocol::{DeviceId, command, event};
 use fleet_testbed::nats::{NatsOptions, NatsServer, NatsUser, UserKey};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -141,6 +142,107 @@ async fn a_user_reaches_what_it_is_permitted_and_nothing_else() {
         server.connect(None).await.is_err(),
         "nobody gets in without a key"
     );
+}
+
+/// What [`settled`] sends.
+const SETTLING: &[u8] = b"settling";
+
+/// Waits until the server has taken all that the connection of `last` sent before its subscription: it hears something.
+async fn settled(from: &async_nats::Client, subject: &str, last: &mut async_nats::Subscriber) {
+    let heard = timeout(SOON, async {
+        loop {
+            from.publish(subject.to_owned(), SETTLING.into())
+                .await
+                .expect("sent");
+            if let Ok(Some(_)) = timeout(Duration::from_millis(50), last.next()).await {
+                return;
+            }
+        }
+    });
+    heard.await.expect("it hears what it may");
+}
+
+/// The next message that [`settled`] did not send.
+async fn next(subscription: &mut async_nats::Subscriber) -> async_nats::Message {
+    let found = subscription.filter(|message| std::future::ready(message.payload.as_ref() != SETTLING));
+    let mut found = std::pin::pin!(found);
+    let message = timeout(SOON, found.next()).await.expect("in time");
+    message.expect("a message")
+}
+
+#[tokio::test]
+async fn a_device_neither_hears_nor_gives_commands_of_another_one_nor_reads_its_answers() {
+    let [all, key_a, key_b] = [(); 3].map(|()| UserKey::generate().expect("a key"));
+    let (a, b): (DeviceId, DeviceId) = ("pi-a".parse().expect("an id"), "pi-b".parse().expect("an id"));
+    let options = NatsOptions::default()
+        .user(NatsUser::unrestricted(&all))
+        .user(NatsUser::device(&key_a, &a))
+        .user(NatsUser::device(&key_b, &b));
+    let server = NatsServer::start(options).expect("it starts");
+    let observer = server.connect(Some(&all)).await.expect("it admits");
+    let client_a = server.connect(Some(&key_a)).await.expect("it admits");
+    let client_b = server.connect(Some(&key_b)).await.expect("it admits");
+    let (logs_b, inbox_b) = (
+        format!("device-commands.{b}.logs.x"),
+        format!("{}.x", device_inbox(&b)),
+    );
+
+    // Hears: each subscription is refused later, without a word to who subscribes.
+    let mut refused = Vec::new();
+    let patterns = [
+        logs_b.clone(),
+        command::all_of(&b),
+        "device-commands.>".to_owned(),
+        "device-commands.*.logs.x".to_owned(),
+        inbox_b.clone(),
+        format!("{}.>", device_inbox(&b)),
+        "*.x".to_owned(),
+        ">".to_owned(),
+    ];
+    for subject in patterns {
+        let heard = client_a.subscribe(subject.clone()).await.expect("sent");
+        refused.push((subject, heard));
+    }
+    let mut own = client_a.subscribe(command::all_of(&a)).await.expect("sent");
+    let marker = format!("device-commands.{a}.logs.x");
+    settled(&observer, &marker, &mut own).await;
+    for subject in [logs_b.clone(), inbox_b.clone(), marker.clone()] {
+        observer.publish(subject, "for one".into()).await.expect("sent");
+    }
+    assert_eq!(next(&mut own).await.subject.as_str(), marker, "its own");
+    // What it would have heard came before.
+    for (subject, mut subscription) in refused {
+        let heard = subscription.next().now_or_never().flatten();
+        assert!(heard.is_none(), "{a} hears {subject}: {heard:?}");
+    }
+
+    // Gives: of all that it sends, the first that comes through is what is its own.
+    let mut answers = client_b
+        .subscribe(format!("{}.>", device_inbox(&b)))
+        .await
+        .expect("sent");
+    let mut own = client_b.subscribe(command::all_of(&b)).await.expect("sent");
+    settled(&observer, &logs_b, &mut own).await;
+    let mut seen = observer.subscribe(">").await.expect("it may");
+    settled(&observer, "settle", &mut seen).await;
+    let marker = event::device_subject(&a);
+    for subject in [
+        logs_b.clone(),
+        inbox_b,
+        format!("device-commands.{a}.logs.x"),
+        event::device_subject(&b),
+        marker.clone(),
+    ] {
+        client_a
+            .publish(subject, "from the other one".into())
+            .await
+            .expect("sent");
+    }
+    assert_eq!(next(&mut seen).await.subject.as_str(), marker);
+    // The control: the same subject reaches its device from who may use it, and nothing came before.
+    observer.publish(logs_b, "in order".into()).await.expect("sent");
+    assert_eq!(next(&mut own).await.payload.as_ref(), b"in order");
+    assert!(answers.next().now_or_never().flatten().is_none());
 }
 
 #[tokio::test]
