@@ -3,28 +3,33 @@
 use anstyle::{Ansi256Color, AnsiColor, Color, Effects, RgbColor, Style};
 use maud::{Markup, html};
 
+use super::parts::number;
 use crate::logs::ansi::Line;
-use crate::logs::search::{Search, pieces};
+use crate::logs::search::{MAX_MARKS, Marks, Piece, Search, pieces};
 
-/// Lines in a box that keeps its end in view and can be reached by the keyboard.
+/// Lines in a box that keeps its end in view and can be reached by the keyboard. The newest matches are marked first.
 pub(super) fn log_box<'a>(
     label: &str,
-    lines: impl IntoIterator<Item = &'a Line>,
+    lines: impl DoubleEndedIterator<Item = &'a Line>,
     search: Option<&Search>,
 ) -> Markup {
+    let mut marks = Marks::new();
+    let mut lines: Vec<Vec<Piece<'a>>> = lines.rev().map(|line| pieces(line, search, &mut marks)).collect();
+    lines.reverse();
     html! {
+        @if marks.are_cut() { p.cut { "There are more matches than can be marked: only the newest " (number(MAX_MARKS as u64)) " are." } }
         div.log tabindex="0" role="region" aria-label=(label) {
             // One child: its box is laid out from the end, so the newest line is in view without script.
-            pre { code { @for line in lines { (log_line(line, search)) } } }
+            pre { code { @for line in &lines { (log_line(line)) } } }
         }
     }
 }
 
-fn log_line(line: &Line, search: Option<&Search>) -> Markup {
+fn log_line(pieces: &[Piece<'_>]) -> Markup {
     html! {
         span.line {
-            @if line.spans.is_empty() { br; }
-            @for piece in pieces(line, search) {
+            @if pieces.is_empty() { br; }
+            @for piece in pieces {
                 @let classes = classes(piece.span.style);
                 @match (classes.is_empty(), piece.found) {
                     (true, false) => (piece.text),
@@ -126,7 +131,8 @@ mod tests {
 
     fn shown(raw: &str, what: &str) -> String {
         let search = Search::new(what);
-        log_line(&Line::read(raw), search.as_ref()).into_string()
+        let line = Line::read(raw);
+        log_line(&pieces(&line, search.as_ref(), &mut Marks::new())).into_string()
     }
 
     #[test]
@@ -148,6 +154,21 @@ mod tests {
             shown("a \u{1b}[32mgreen\u{1b}[0m day", "EEN D"),
             "<span class=\"line\">a <span class=\"green\">gr</span><mark class=\"green\">een</mark><mark> d</mark>ay</span>"
         );
+    }
+
+    #[test]
+    fn more_matches_than_can_be_marked_are_told_and_the_newest_are_marked() {
+        let lines: Vec<Line> = (0..=MAX_MARKS).map(|n| Line::read(&format!("x{n}"))).collect();
+        let search = Search::new("x");
+        let html = log_box("Log", lines.iter(), search.as_ref()).into_string();
+        assert_eq!(html.matches("<mark>").count(), MAX_MARKS);
+        assert!(html.contains("only the newest 10,000 are"), "{}", &html[..200]);
+        assert!(
+            html.contains("<span class=\"line\">x0</span>"),
+            "the oldest is not marked"
+        );
+        let html = log_box("Log", lines[1..].iter(), search.as_ref()).into_string();
+        assert!(!html.contains("only the newest"));
     }
 
     #[test]

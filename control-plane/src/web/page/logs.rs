@@ -178,7 +178,7 @@ fn lines(view: &PairView, filter: &LogsFilter, chunk: &LogChunk, now: DateTime<U
             @if chunk.truncated && !all.is_empty() { p.cut { "Older lines are not shown." (more(view, filter, all.len())) } }
             @if all.is_empty() { (empty(view, filter, chunk.truncated)) }
             @else if found.is_empty() { p.empty { "No line holds " code { (filter.q.trim()) } "." @if chunk.truncated { " It may stand further back." } } }
-            @else { (log_box("Log", found, search.as_ref())) }
+            @else { (log_box("Log", found.into_iter(), search.as_ref())) }
         }
         @if all.is_empty() { (last_words(view, now)) }
     }
@@ -265,7 +265,7 @@ fn last_words(view: &PairView, now: DateTime<Utc>) -> Markup {
             @let last: Vec<Line> = cause.log.iter().map(|line| Line::read(line)).collect();
             section aria-labelledby="last-words" {
                 h2 #last-words { "What it reported with its failure" @if let Some(since) = view.since { span.quiet { " · " (time::ago(since, now)) } } }
-                (log_box("Last lines before the failure", &last, None))
+                (log_box("Last lines before the failure", last.iter(), None))
             }
         }
     }

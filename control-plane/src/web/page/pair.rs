@@ -97,7 +97,7 @@ fn chain_link(view: &PairView, link: &Link, now: DateTime<Utc>) -> Markup {
 /// What the container wrote last.
 fn last_words(link: &Link) -> Markup {
     let lines: Vec<Line> = link.lines.iter().map(|line| Line::read(line)).collect();
-    log_box("Last lines of the log", &lines, None)
+    log_box("Last lines of the log", lines.iter(), None)
 }
 
 /// What comes next may have a time to come: that of the agent's next try.
