@@ -1,7 +1,8 @@
 //! A log line as spans of text with a style each.
 //!
 //! Colours and emphasis (SGR) become a [`Style`]; every other sequence is dropped, with [`HIDDEN`] in its place where it carried
-//! a payload (OSC, DCS). Control characters become their pictures (`␍`), and characters that reorder or hide text become
+//! a payload (OSC, DCS and the like). What begins as a sequence and is none is shown behind [`HIDDEN`]: no byte but a legal sequence goes
+//! without a mark. Control characters become their pictures (`␍`), and characters that reorder or hide text become
 //! `⟨U+202E⟩`. So the text of a span never holds an escape, a control character or an invisible change of direction; `<` and the
 //! like are text here and are for the template to escape.
 
@@ -10,7 +11,7 @@ use std::fmt::Write;
 use anstyle::{Ansi256Color, AnsiColor, Color, Effects, RgbColor, Style};
 use anstyle_parse::{DefaultCharAccumulator, Params, Parser, Perform};
 
-/// Stands where a sequence with a payload was taken out.
+/// Stands where a sequence with a payload was taken out, and before what began as a sequence and is none.
 pub const HIDDEN: char = '␛';
 
 /// A piece of a line in one style.
@@ -34,28 +35,16 @@ impl Line {
     #[must_use]
     pub fn read(raw: &str) -> Self {
         let mut reader = Reader::default();
-        let mut parser = Parser::<DefaultCharAccumulator>::new();
-        let mut begun = None;
-        for (at, byte) in raw.bytes().enumerate() {
-            reader.closed = false;
-            parser.advance(&mut reader, byte);
-            if byte == 0x1b {
-                // What stood between this one and the one before came to nothing.
-                if begun.is_some() && !reader.closed {
-                    reader.push(HIDDEN);
-                }
-                begun = Some(at);
-            } else if reader.closed {
-                begun = None;
-            }
+        let mut rest = raw;
+        while let Some(at) = rest.find(ESC) {
+            let (before, from) = rest.split_at(at);
+            reader.show(before);
+            let (sequence, len) = Sequence::at_start(from);
+            let (taken, after) = from.split_at(len);
+            reader.sequence(sequence, taken);
+            rest = after;
         }
-        // A sequence that never ends would hide the rest of the line: it is shown instead.
-        if let Some(at) = begun {
-            reader.push(HIDDEN);
-            for c in raw.get(at + 1..).unwrap_or_default().chars() {
-                reader.show(c);
-            }
-        }
+        reader.show(rest);
         reader.line
     }
 
@@ -112,13 +101,59 @@ fn reorders_or_hides(c: char) -> bool {
     )
 }
 
-/// Collects spans while the parser goes through a line.
+const ESC: char = '\u{1b}';
+
+/// What an escape begins (ECMA-48, 5.3 to 5.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sequence {
+    /// It acts and says nothing.
+    Control,
+    /// A control string with its payload, which is not for a reader.
+    Payload,
+    /// It is none, or never ends: hiding it would hide words.
+    Broken,
+}
+
+impl Sequence {
+    /// The sequence that a text begins with, and its length in bytes, which ends at a character.
+    fn at_start(text: &str) -> (Self, usize) {
+        let bytes = text.as_bytes();
+        let run = |from: usize, of: std::ops::RangeInclusive<u8>| {
+            let rest = bytes.get(from..).unwrap_or_default();
+            from + rest.iter().take_while(|byte| of.contains(byte)).count()
+        };
+        let (end, last) = match bytes.get(1) {
+            Some(b']' | b'P' | b'X' | b'^' | b'_') => return Self::string(text),
+            Some(b'[') => (run(run(2, b'0'..=b'?'), b' '..=b'/'), b'@'..=b'~'),
+            _ => (run(1, b' '..=b'/'), b'0'..=b'~'),
+        };
+        match bytes.get(end) {
+            Some(byte) if last.contains(byte) => (Self::Control, end + 1),
+            _ => (Self::Broken, end),
+        }
+    }
+
+    /// A control string ends by "string terminator", or by BEL as xterm has it. Another escape ends it too, as terminals do; after
+    /// "cancel" and "substitute" it is none.
+    fn string(text: &str) -> (Self, usize) {
+        let ends = |c: char| matches!(c, '\u{7}' | '\u{18}' | '\u{1a}' | '\u{9c}' | ESC);
+        let Some((at, end)) = text.char_indices().skip(1).find(|(_, c)| ends(*c)) else {
+            return (Self::Broken, text.len());
+        };
+        match end {
+            '\u{18}' | '\u{1a}' => (Self::Broken, at),
+            ESC if text[at..].starts_with("\u{1b}\\") => (Self::Payload, at + 2),
+            ESC => (Self::Payload, at),
+            end => (Self::Payload, at + end.len_utf8()),
+        }
+    }
+}
+
+/// Collects spans while a line is read.
 #[derive(Default)]
 struct Reader {
     line: Line,
     style: Style,
-    /// The byte that was read last ended a sequence, or was none of one.
-    closed: bool,
 }
 
 impl Reader {
@@ -132,43 +167,37 @@ impl Reader {
         }
     }
 
-    fn show(&mut self, c: char) {
-        match shown_instead(c) {
-            Some(text) => text.chars().for_each(|c| self.push(c)),
-            None => self.push(c),
+    fn show(&mut self, text: &str) {
+        for c in text.chars() {
+            match shown_instead(c) {
+                Some(text) => text.chars().for_each(|c| self.push(c)),
+                None => self.push(c),
+            }
+        }
+    }
+
+    /// Takes a sequence with its bytes.
+    fn sequence(&mut self, sequence: Sequence, taken: &str) {
+        match sequence {
+            Sequence::Control => {
+                let mut parser = Parser::<DefaultCharAccumulator>::new();
+                taken.bytes().for_each(|byte| parser.advance(self, byte));
+            }
+            Sequence::Payload => self.push(HIDDEN),
+            Sequence::Broken => {
+                self.push(HIDDEN);
+                self.show(taken.trim_start_matches(ESC));
+            }
         }
     }
 }
 
+/// Of control sequences only those that set a style are taken over.
 impl Perform for Reader {
-    fn print(&mut self, c: char) {
-        self.closed = true;
-        self.show(c);
-    }
-
-    fn execute(&mut self, byte: u8) {
-        self.show(char::from(byte));
-    }
-
     fn csi_dispatch(&mut self, params: &Params, intermediates: &[u8], ignore: bool, action: u8) {
-        self.closed = true;
         if action == b'm' && intermediates.is_empty() && !ignore {
             self.style = styled(self.style, params);
         }
-    }
-
-    fn esc_dispatch(&mut self, _intermediates: &[u8], _ignore: bool, _byte: u8) {
-        self.closed = true;
-    }
-
-    fn osc_dispatch(&mut self, _params: &[&[u8]], _bell_terminated: bool) {
-        self.closed = true;
-        self.push(HIDDEN);
-    }
-
-    fn unhook(&mut self) {
-        self.closed = true;
-        self.push(HIDDEN);
     }
 }
 
@@ -336,6 +365,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_no_part_of_a_sequence_is_shown_behind_a_mark() {
+        for (raw, shown) in [
+            ("x\u{1b}é y", "x␛é y"),
+            ("\u{1b}[3é1m y", "␛[3é1m y"),
+            ("\u{1b}(é", "␛(é"),
+            ("\u{1b}[31\u{18}gone?", "␛[31␘gone?"),
+            ("\u{1b}]0;title\u{1a}gone?", "␛]0;title␚gone?"),
+            ("\u{1b}_words\u{18}gone?", "␛_words␘gone?"),
+            ("\u{1b}[31\u{1b}[0mx", "␛[31x"),
+            ("\u{1b}\u{1b}[31mx", "␛x"),
+            ("\u{1b}[3\r1mx", "␛[3␍1mx"),
+            ("\u{1b}_words\u{9c}x", "␛x"),
+        ] {
+            assert_eq!(plain(raw), shown, "{raw:?}");
+        }
+    }
+
     fn harmless(text: &str) -> bool {
         !text
             .chars()
@@ -355,6 +402,15 @@ mod tests {
             prop_assert_eq!(again.plain(), line.plain());
             let (escapes, colours) = (line.coloured().matches('\u{1b}').count(), line.coloured().matches("\u{1b}[").count());
             prop_assert_eq!(escapes, colours);
+        }
+
+        /// Introducers of control strings are left out: their payload is hidden on purpose.
+        #[test]
+        fn every_character_outside_a_payload_survives(raw in r"([\x1b\x18\x1a\r]|[\[(?;0-9mHJ ]|[äöß漢λж✜😀][äöß漢λж✜😀]?){0,60}") {
+            let printable = |text: &str| text.chars().filter(|c| !c.is_ascii() && shown_instead(*c).is_none()).collect::<String>();
+            let marks = ['␛', '␘', '␚', '␍'];
+            let shown: String = printable(&plain(&raw)).chars().filter(|c| !marks.contains(c)).collect();
+            prop_assert_eq!(shown, printable(&raw));
         }
 
         #[test]
