@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use fleet_protocol::bucket::HEARTBEAT_SECONDS;
 use fleet_protocol::{Cause, DeploymentName, DeviceId};
 
 use super::super::Placed;
@@ -70,15 +71,16 @@ pub enum LogQueryError {
         cause: Box<Cause>,
     },
     /// The device took the question and did not answer.
-    #[error(
-        "{device} did not answer within {} s: it is busy, or its way to us is slow. Try again, or ask for fewer lines",
-        .patience.as_secs()
-    )]
+    #[error("{device} did not answer within {} s: {}", .patience.as_secs(), silence_text(*.heard, *.at))]
     TimedOut {
         /// The device.
         device: DeviceId,
         /// How long it was waited for.
         patience: Duration,
+        /// Its last heartbeat.
+        heard: Option<DateTime<Utc>>,
+        /// When it was given up.
+        at: DateTime<Utc>,
     },
     /// The answer is none.
     #[error(
@@ -125,8 +127,27 @@ impl LogQueryError {
         match self {
             Self::DeviceOffline { since, .. } => *since,
             Self::NotListening { heard, .. } => *heard,
+            Self::TimedOut { heard, at, .. } => heard.filter(|heard| is_late(*heard, *at)),
             _ => None,
         }
+    }
+}
+
+/// A heartbeat is not taken for late before this: one may be lost on its way.
+const TWO_BEATS: TimeDelta = TimeDelta::seconds(2 * HEARTBEAT_SECONDS.cast_signed());
+
+fn is_late(heard: DateTime<Utc>, at: DateTime<Utc>) -> bool {
+    at - heard > TWO_BEATS
+}
+
+/// Why there may be no answer, and what to do. Of a device that misses its heartbeats fewer lines would be no better asked for.
+fn silence_text(heard: Option<DateTime<Utc>>, at: DateTime<Utc>) -> String {
+    match heard.filter(|heard| is_late(*heard, at)) {
+        Some(heard) => format!(
+            "last heartbeat {} s ago: it may be offline. Check its power and its network",
+            (at - heard).num_seconds()
+        ),
+        None => "it is busy, or its way to us is slow. Try again, or ask for fewer lines".to_owned(),
     }
 }
 

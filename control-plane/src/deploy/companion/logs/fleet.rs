@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use fleet_protocol::bucket::PairKey;
 use fleet_protocol::logs::LogChunk;
 use futures_util::future::BoxFuture;
@@ -48,6 +49,12 @@ impl FleetTopology {
             None => PodmanLogQuery::new(of).ask(self, n).await,
         }
     }
+
+    /// When the device's last heartbeat came, as far as known.
+    fn heard(&self, placed: &Placed) -> Option<DateTime<Utc>> {
+        self.fleet
+            .read(|fleet| fleet.device(&placed.device)?.last_heartbeat_at())
+    }
 }
 
 fn key(placed: &Placed) -> PairKey {
@@ -74,12 +81,18 @@ impl Devices for FleetTopology {
     }
 
     fn deaf(&self, placed: &Placed) -> LogQueryError {
-        let heard = self
-            .fleet
-            .read(|fleet| fleet.device(&placed.device)?.last_heartbeat_at());
         LogQueryError::NotListening {
             device: placed.device.clone(),
-            heard,
+            heard: self.heard(placed),
+        }
+    }
+
+    fn silent(&self, placed: &Placed, patience: Duration) -> LogQueryError {
+        LogQueryError::TimedOut {
+            device: placed.device.clone(),
+            patience,
+            heard: self.heard(placed),
+            at: self.fleet.now(),
         }
     }
 }

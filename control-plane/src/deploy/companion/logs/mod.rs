@@ -74,6 +74,9 @@ pub trait Devices: Topology {
 
     /// Why the device does not answer though it should: it is there by its heartbeat, and nobody listens.
     fn deaf(&self, placed: &Placed) -> LogQueryError;
+
+    /// Why the device may not have answered within `patience`: it took the question.
+    fn silent(&self, placed: &Placed, patience: std::time::Duration) -> LogQueryError;
 }
 
 /// A companion bound to its score.

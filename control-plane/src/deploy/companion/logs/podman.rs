@@ -44,10 +44,7 @@ impl PodmanLogQuery {
         let answer = topology.ask(subject, bytes.into(), PATIENCE).await;
         let answer = answer.map_err(|error| match error {
             AskError::NobodyListens => topology.deaf(placed),
-            AskError::TimedOut => LogQueryError::TimedOut {
-                device: placed.device.clone(),
-                patience: PATIENCE,
-            },
+            AskError::TimedOut => topology.silent(placed, PATIENCE),
             AskError::Unavailable(why) => LogQueryError::Disconnected(why),
         })?;
         self.read(&answer, &source, request.lines as usize)

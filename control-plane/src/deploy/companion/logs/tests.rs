@@ -35,6 +35,15 @@ impl Devices for Told {
             heard: None,
         }
     }
+
+    fn silent(&self, placed: &Placed, patience: Duration) -> LogQueryError {
+        LogQueryError::TimedOut {
+            device: placed.device.clone(),
+            patience,
+            heard: None,
+            at: "2026-01-01T00:00:00Z".parse().unwrap(),
+        }
+    }
 }
 
 fn told(answer: &Value) -> Told {
@@ -142,6 +151,29 @@ async fn every_way_to_get_no_answer_has_its_word() {
     ] {
         assert_eq!(ask(&topology, of(None), 10).await.unwrap_err().kind(), kind);
     }
+}
+
+#[test]
+fn silence_after_missed_heartbeats_is_told_as_what_it_may_be() {
+    let at: chrono::DateTime<chrono::Utc> = "2026-01-01T00:01:00Z".parse().unwrap();
+    let silent = |ago: Option<i64>| LogQueryError::TimedOut {
+        device: "pi-1".parse().unwrap(),
+        patience: Duration::from_secs(5),
+        heard: ago.map(|seconds| at - chrono::TimeDelta::seconds(seconds)),
+        at,
+    };
+    for fresh in [None, Some(0), Some(30)] {
+        let text = silent(fresh).to_string();
+        assert!(text.ends_with("ask for fewer lines"), "{text}");
+        assert_eq!(silent(fresh).since(), None);
+    }
+    let late = silent(Some(31));
+    let text = late.to_string();
+    assert!(
+        text.contains("last heartbeat 31 s ago: it may be offline") && !text.contains("fewer lines"),
+        "{text}"
+    );
+    assert_eq!(late.since(), Some("2026-01-01T00:00:29Z".parse().unwrap()));
 }
 
 #[tokio::test]
