@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fleet_protocol::command::Reply;
 use fleet_protocol::logs::{self, LogChunk, LogRequest, MAX_BYTES, MAX_LINE, MAX_LINES, ProbeName};
-use fleet_protocol::{DeviceId, PodmanV0Score};
+use fleet_protocol::{Cause, DeviceId, PodmanV0Score};
 
 use super::{Devices, LogQuery, LogQueryError, LogsOf};
 use crate::store::AskError;
@@ -57,12 +57,7 @@ impl PodmanLogQuery {
             serde_json::from_slice(answer).map_err(|error| malformed(device, error.to_string()))?;
         let mut chunk = match reply {
             Reply::Done(chunk) => chunk,
-            Reply::Refused(cause) => {
-                return Err(LogQueryError::Refused {
-                    device: device.clone(),
-                    cause: Box::new(cause),
-                });
-            }
+            Reply::Refused(cause) => return Err(refused(device, cause)),
         };
         if *source != chunk.source {
             return Err(malformed(device, format!("it is about {}", chunk.source)));
@@ -95,6 +90,29 @@ impl<T: Devices> LogQuery<T> for PodmanLogQuery {
         n: usize,
     ) -> Result<LogChunk, LogQueryError> {
         self.ask(topology, n).await
+    }
+}
+
+/// What a device says no with: a kind that the protocol has, and a sentence that is not too long. What else came with it is left out.
+fn refused(device: &DeviceId, cause: Cause) -> LogQueryError {
+    if !is_refusal(&cause.kind) {
+        return malformed(device, format!("it says no with the kind {:?}", cause.kind));
+    }
+    LogQueryError::Refused {
+        device: device.clone(),
+        cause: Box::new(Cause::new(&cause.kind, cause.detail)),
+    }
+}
+
+/// Longest kind of a refusal, in bytes.
+const MAX_KIND: usize = 40;
+
+/// Whether a device may refuse a request for logs with this kind. A newer agent may have a `logs-…` that is not known here.
+fn is_refusal(kind: &str) -> bool {
+    let kebab = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    match kind.strip_prefix("logs-") {
+        Some(rest) => !rest.is_empty() && kind.len() <= MAX_KIND && rest.bytes().all(kebab),
+        None => matches!(kind, "request-malformed" | "command-unknown"),
     }
 }
 

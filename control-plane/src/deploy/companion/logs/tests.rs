@@ -177,6 +177,48 @@ fn silence_after_missed_heartbeats_is_told_as_what_it_may_be() {
 }
 
 #[tokio::test]
+async fn a_refusal_is_a_known_word_and_a_sentence_whatever_the_device_sends() {
+    let refused = |kind: &str| {
+        told(&json!({"refused": {
+            "kind": kind, "detail": "no ".repeat(100_000), "init": "x".repeat(1_000), "log": ["words".repeat(1_000)],
+        }}))
+    };
+    for kind in [
+        "logs-unreadable",
+        "logs-of-a-newer-agent-2",
+        "request-malformed",
+        "command-unknown",
+    ] {
+        let error = ask(&refused(kind), of(None), 10).await.unwrap_err();
+        assert_eq!(error.kind(), kind);
+        let LogQueryError::Refused { cause, .. } = error else {
+            panic!("{kind} is a refusal");
+        };
+        assert!(
+            cause.detail.len() <= 1_024 && cause.detail.ends_with('…'),
+            "{}",
+            cause.detail.len()
+        );
+        assert!(cause.log.is_empty() && cause.init.is_none(), "{cause:?}");
+    }
+    let long = format!("logs-{}", "x".repeat(100_000));
+    for kind in [
+        "",
+        "logs-",
+        "logs-No",
+        "logs-a\u{1b}[2J",
+        "device-offline",
+        "recovering",
+        &long,
+    ] {
+        let error = ask(&refused(kind), of(None), 10).await.unwrap_err();
+        assert_eq!(error.kind(), "answer-malformed", "{kind:.40}");
+        let text = error.to_string();
+        assert!(text.len() < 500 && !text.contains('\u{1b}'), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_name_that_no_init_container_can_have_is_not_asked_for() {
     let topology = told(&done("web", &["x"]));
     let error = ask(&topology, of(Some("\"> x")), 10).await.unwrap_err();
