@@ -51,8 +51,16 @@
     }
     if (from.nodeName === "FORM" || from.nodeName === "TIME") return; // what a person types, and what we count, is ours
     let next = from.firstChild;
+    let surplus = from.childNodes.length - to.childNodes.length;
     for (const wanted of [...to.childNodes]) {
       const known = wanted.id ? at(wanted.id) : null;
+      // Fewer are wanted than there are: what is in the way (a banner whose trouble is over) goes, and what follows it stays in place.
+      while (surplus > 0 && next && !next.id && next !== known && next.nodeName !== wanted.nodeName) {
+        const gone = next;
+        next = next.nextSibling;
+        gone.remove();
+        surplus -= 1;
+      }
       const kept = known?.parentNode === from ? known : next && !next.id && !wanted.id && next.nodeName === wanted.nodeName ? next : null;
       if (!kept) {
         from.insertBefore(document.importNode(wanted, true), next);

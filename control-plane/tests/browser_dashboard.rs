@@ -418,6 +418,27 @@ fn a_log_ends_in_view_grows_by_itself_and_waits_while_somebody_selects() {
 }
 
 #[test]
+fn a_log_stays_in_place_while_looks_at_the_device_fail() {
+    use fleet_control_plane::deploy::companion::logs::LogQueryError;
+    let served = serve(fabricated::busy);
+    let browser = browser(DESKTOP);
+    browser.open(&served.page(LOGS));
+    browser.wait("return document.getElementById('link').dataset.state === 'live'");
+    browser.ask("window.box = document.querySelector('.log'); box.scrollTop = -100; window.line = document.querySelector('.log .line')");
+    let place = browser.ask("return box.scrollTop");
+    let kept = "return [window.box.isConnected, window.line.isConnected, box.scrollTop]";
+    served
+        .fleet
+        .change(|state| state.log_error = Some(LogQueryError::Busy));
+    browser.wait("return document.querySelector('main .banner') !== null");
+    assert!(browser.text().contains("as of"), "{}", browser.text());
+    assert_eq!(browser.ask(kept), json!([true, true, place]));
+    served.fleet.change(|state| state.log_error = None);
+    browser.wait("return document.querySelector('main .banner') === null");
+    assert_eq!(browser.ask(kept), json!([true, true, place]));
+}
+
+#[test]
 fn a_log_is_searched_as_a_plain_form_on_a_phone() {
     let served = serve(fabricated::busy);
     let browser = browser(Look {

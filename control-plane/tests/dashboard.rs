@@ -640,6 +640,49 @@ async fn a_followed_log_is_looked_at_each_five_seconds_however_much_the_fleet_ch
     assert!(page.contains("1 line"), "{page}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_followed_log_keeps_its_lines_while_looks_fail_and_goes_on_after() {
+    use fleet_control_plane::deploy::companion::logs::LogQueryError;
+    let fleet = Arc::new(Fabricated::still(fabricated::calm(fixed_now())));
+    let app = app_of(Arc::clone(&fleet));
+    let log = |line: &str, error: Option<LogQueryError>| {
+        fleet.change(|state| {
+            let lines = vec![line.to_owned()];
+            state.logs.insert("web/basement-lyon-3".to_owned(), lines);
+            state.log_error = error;
+        });
+    };
+    log("the first", None);
+    let address = "/live?page=/deployments/web/devices/basement-lyon-3/logs";
+    let mut stream = get(&app, address).await.into_body().into_data_stream();
+    let mut next = async || {
+        let page = next_event(&mut stream, "page");
+        tokio::time::timeout(Duration::from_secs(8), page)
+            .await
+            .expect("in time")
+    };
+    let page = next().await;
+    assert!(page.contains("the first") && page.contains("read "), "{page}");
+    log("unseen", Some(LogQueryError::Busy));
+    let page = next().await;
+    assert!(
+        page.contains("too many logs are being read")
+            && page.contains("the first")
+            && page.contains("as of "),
+        "{page}"
+    );
+    assert!(
+        page.find("too many") < page.find("the first"),
+        "the reason stands above the lines: {page}"
+    );
+    log("the second", None);
+    let page = next().await;
+    assert!(
+        page.contains("the second") && !page.contains("too many") && !page.contains("as of "),
+        "{page}"
+    );
+}
+
 #[tokio::test]
 async fn live_refuses_what_is_no_page() {
     let app = app(fabricated::calm(fixed_now()));

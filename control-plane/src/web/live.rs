@@ -95,7 +95,7 @@ struct Feed {
     next_at: Instant,
     greeted: bool,
     /// What lies on a device, as of the last look.
-    gathered: Gathered,
+    gathered: Option<Gathered>,
     look_at: Instant,
     last: Option<String>,
     stopped: watch::Receiver<bool>,
@@ -109,17 +109,23 @@ async fn stop(stopped: &mut watch::Receiver<bool>) {
     }
 }
 
-/// The newer answer, unless it says the same as the older one.
-fn newer(old: Gathered, new: Gathered) -> Gathered {
-    match (old, new) {
-        (Some(Ok(old)), Some(Ok(new)))
-            if old.lines == new.lines
-                && old.truncated == new.truncated
-                && (TimeDelta::zero()..SAME).contains(&(new.captured_at - old.captured_at)) =>
+/// The newer answer, unless it says the same as the older one. What was read stays when a later look fails: whoever reads it wants
+/// the lines, and most failures pass.
+fn newer(old: Option<Gathered>, new: Option<Gathered>) -> Option<Gathered> {
+    let read = match old {
+        Some(Gathered::Lines(chunk) | Gathered::Old(chunk, _)) => chunk,
+        _ => return new,
+    };
+    match new? {
+        Gathered::Lines(new)
+            if read.lines == new.lines
+                && read.truncated == new.truncated
+                && (TimeDelta::zero()..SAME).contains(&(new.captured_at - read.captured_at)) =>
         {
-            Some(Ok(old))
+            Some(Gathered::Lines(read))
         }
-        (_, new) => new,
+        Gathered::Nothing(error) => Some(Gathered::Old(read, error)),
+        new => Some(new),
     }
 }
 
@@ -161,13 +167,16 @@ impl Feed {
             self.look().await;
             let seen = self
                 .page
-                .body(self.source.as_ref(), &self.gathered, self.first_at)
+                .body(self.source.as_ref(), self.gathered.as_ref(), self.first_at)
                 .await
                 .content();
             if self.last.as_ref() != Some(&seen) {
                 self.last = Some(seen);
                 let now = self.source.now();
-                let body = self.page.body(self.source.as_ref(), &self.gathered, now).await;
+                let body = self
+                    .page
+                    .body(self.source.as_ref(), self.gathered.as_ref(), now)
+                    .await;
                 let content = body.content();
                 self.next_at = Instant::now() + pause_after(content.len());
                 return Some(Event::default().event("page").data(content));
@@ -185,14 +194,22 @@ impl Feed {
 
 #[cfg(test)]
 mod tests {
+    use fleet_protocol::logs::LogChunk;
+
     use super::*;
+    use crate::deploy::companion::logs::LogQueryError;
+
+    fn chunk(seconds: i64, line: &str) -> LogChunk {
+        let json = serde_json::json!({"source": "web", "captured_at": DateTime::from_timestamp(seconds, 0).unwrap(), "lines": [line], "truncated": false});
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn at(seconds: i64, line: &str) -> Option<Gathered> {
+        Some(Gathered::Lines(chunk(seconds, line)))
+    }
 
     #[test]
     fn a_log_that_did_not_grow_is_sent_again_once_a_minute() {
-        let at = |seconds: i64, line: &str| {
-            let json = serde_json::json!({"source": "web", "captured_at": DateTime::from_timestamp(seconds, 0).unwrap(), "lines": [line], "truncated": false});
-            Some(Ok(serde_json::from_value(json).unwrap()))
-        };
         assert_eq!(newer(at(0, "a"), at(5, "a")), at(0, "a"));
         assert_eq!(newer(at(0, "a"), at(5, "b")), at(5, "b"));
         assert_eq!(newer(at(0, "a"), at(60, "a")), at(60, "a"));
@@ -202,6 +219,23 @@ mod tests {
             "the device's clock was set back"
         );
         assert_eq!(newer(at(0, "a"), None), None);
+    }
+
+    #[test]
+    fn what_was_read_outlives_looks_that_fail() {
+        let busy = || Some(Gathered::Nothing(LogQueryError::Busy));
+        let old = || Some(Gathered::Old(chunk(0, "a"), LogQueryError::Busy));
+        let lost = LogQueryError::Disconnected("away".to_owned());
+        assert_eq!(newer(at(0, "a"), busy()), old());
+        assert_eq!(
+            newer(old(), Some(Gathered::Nothing(lost.clone()))),
+            Some(Gathered::Old(chunk(0, "a"), lost))
+        );
+        assert_eq!(newer(old(), at(9, "b")), at(9, "b"));
+        assert_eq!(newer(old(), at(9, "a")), at(0, "a"), "the trouble is over");
+        assert_eq!(newer(busy(), busy()), busy());
+        assert_eq!(newer(busy(), at(9, "a")), at(9, "a"));
+        assert_eq!(newer(None, busy()), busy());
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Page {
     }
 
     /// What has to be asked of a device for this page; nothing for the others, or where it would be in vain.
-    pub(super) async fn gather(&self, source: &dyn Source) -> Gathered {
+    pub(super) async fn gather(&self, source: &dyn Source) -> Option<Gathered> {
         let Self::Logs {
             deployment,
             device,
@@ -88,11 +88,16 @@ impl Page {
         };
         source.pair(deployment, device)?;
         let of = filter.of(deployment, device)?;
-        Some(source.logs(of, filter.lines() as usize).await)
+        Some(source.logs(of, filter.lines() as usize).await.into())
     }
 
     /// The page's content at this moment, with what was gathered for it.
-    pub(super) async fn body(&self, source: &dyn Source, gathered: &Gathered, now: DateTime<Utc>) -> Body {
+    pub(super) async fn body(
+        &self,
+        source: &dyn Source,
+        gathered: Option<&Gathered>,
+        now: DateTime<Utc>,
+    ) -> Body {
         // Read first: what a whole view lacked is missing, whatever began anew since.
         let recovery = source.recovery();
         if !page::is_whole(&recovery)
@@ -121,13 +126,10 @@ impl Page {
                 deployment,
                 device,
                 filter,
-            } => Ok(source
-                .pair(deployment, device)
-                .zip(gathered.as_ref())
-                .map_or_else(
-                    || page::no_pair(deployment, device),
-                    |(view, answer)| page::logs(&view, filter, answer, now),
-                )),
+            } => Ok(source.pair(deployment, device).zip(gathered).map_or_else(
+                || page::no_pair(deployment, device),
+                |(view, answer)| page::logs(&view, filter, answer, now),
+            )),
             Self::Events(filter) => source
                 .events(filter.query())
                 .await
@@ -142,7 +144,24 @@ impl Page {
 }
 
 /// What a device was asked for a page.
-pub(super) type Gathered = Option<Result<LogChunk, LogQueryError>>;
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Gathered {
+    /// Its answer.
+    Lines(LogChunk),
+    /// An earlier answer, and why there is no newer one.
+    Old(LogChunk, LogQueryError),
+    /// Why there never was one.
+    Nothing(LogQueryError),
+}
+
+impl From<Result<LogChunk, LogQueryError>> for Gathered {
+    fn from(answer: Result<LogChunk, LogQueryError>) -> Self {
+        match answer {
+            Ok(chunk) => Self::Lines(chunk),
+            Err(error) => Self::Nothing(error),
+        }
+    }
+}
 
 /// An unreadable query is an empty one: a mistyped address still shows a page.
 fn query<T: DeserializeOwned + Default>(uri: &Uri) -> T {
@@ -155,7 +174,7 @@ pub(super) async fn show(State(source): State<Arc<dyn Source>>, OriginalUri(uri)
         return not_found(uri).await;
     };
     let gathered = page.gather(source.as_ref()).await;
-    let body = page.body(source.as_ref(), &gathered, source.now()).await;
+    let body = page.body(source.as_ref(), gathered.as_ref(), source.now()).await;
     let mut response = (body.status, page::whole(&body, &uri)).into_response();
     if body.status == StatusCode::SERVICE_UNAVAILABLE {
         response

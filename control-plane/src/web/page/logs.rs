@@ -16,6 +16,7 @@ use crate::deploy::companion::logs::{LogQueryError, LogsOf};
 use crate::fleet::view::PairView;
 use crate::logs::ansi::{self, Line};
 use crate::logs::search::Search;
+use crate::web::route::Gathered;
 
 /// The choices of the form.
 const CHOICES: [u32; 4] = [50, DEFAULT_LINES, 1_000, MAX_LINES];
@@ -123,7 +124,7 @@ pub(super) fn place(deployment: &str, device: &str) -> String {
 pub(in crate::web) fn logs(
     view: &PairView,
     filter: &LogsFilter,
-    answer: &Result<LogChunk, LogQueryError>,
+    gathered: &Gathered,
     now: DateTime<Utc>,
 ) -> Body {
     let title = format!("Logs of {} on {}", view.deployment, view.device);
@@ -133,9 +134,10 @@ pub(in crate::web) fn logs(
         h1 { "Logs" span.quiet { " of " } a href=(pair) { (view.deployment) span.quiet { " on " } (view.device) } }
         p.status { (pair_line(view, now)) }
         (form(view, filter))
-        @match answer {
-            Ok(chunk) => (lines(view, filter, chunk, now)),
-            Err(error) => (none(view, filter, error, now)),
+        @match gathered {
+            Gathered::Lines(chunk) => (lines(view, filter, chunk, "read ", now)),
+            Gathered::Old(chunk, error) => { (none(view, filter, error, now)) (lines(view, filter, chunk, "as of ", now)) }
+            Gathered::Nothing(error) => { (none(view, filter, error, now)) (last_words(view, now)) }
         }
         p.quiet { "The same in the terminal: " code { (filter.command(view)) } }
     };
@@ -178,7 +180,8 @@ fn form(view: &PairView, filter: &LogsFilter) -> Markup {
     }
 }
 
-fn lines(view: &PairView, filter: &LogsFilter, chunk: &LogChunk, now: DateTime<Utc>) -> Markup {
+/// `read`: what stands before the time at which they were read.
+fn lines(view: &PairView, filter: &LogsFilter, chunk: &LogChunk, read: &str, now: DateTime<Utc>) -> Markup {
     let all: Vec<Line> = chunk.lines.iter().map(|line| Line::read(line)).collect();
     let search = Search::new(&filter.sought());
     let found: Vec<&Line> = match &search {
@@ -189,7 +192,7 @@ fn lines(view: &PairView, filter: &LogsFilter, chunk: &LogChunk, now: DateTime<U
         section aria-labelledby="lines" {
             div.heading {
                 h2 #lines { (heading(filter, all.len(), found.len())) }
-                p.quiet { "read " (time::ago(chunk.captured_at, now)) }
+                p.quiet { (read) (time::ago(chunk.captured_at, now)) }
             }
             @if chunk.truncated && !all.is_empty() { p.cut { "Older lines are not shown." (more(view, filter, all.len())) } }
             @if all.is_empty() { (empty(view, filter, chunk.truncated)) }
@@ -246,6 +249,7 @@ fn empty(view: &PairView, filter: &LogsFilter, lost: bool) -> Markup {
     }
 }
 
+/// Why there are no lines, or none that are newer.
 fn none(view: &PairView, filter: &LogsFilter, error: &LogQueryError, now: DateTime<Utc>) -> Markup {
     let (which, title) = match error {
         LogQueryError::DeviceOffline { .. } => (Icon::Offline, "The device is offline"),
@@ -268,7 +272,6 @@ fn none(view: &PairView, filter: &LogsFilter, error: &LogQueryError, now: DateTi
                 @if filter.previous() { " " a href=(filter.address(view, |filter| filter.previous.clear())) { "Look at the newest run" } }
             }
         }
-        (last_words(view, now))
     }
 }
 
