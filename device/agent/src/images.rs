@@ -111,12 +111,15 @@ impl KnownImages {
         }
     }
 
-    /// To be awaited before each pull. The first one after a boot looks through podman's storage: a power cut during a pull
+    /// To be awaited before each pull, and when a container ends as soon as it starts. The first time after a boot looks through podman's storage: a power cut during a pull
     /// leaves layers that look whole and are empty (podman#16362). Whether the last shutdown was a clean one cannot be
     /// known here, so every boot counts as one that was not. What runs already does not wait for this.
-    pub(crate) async fn repair_once(&self, host: &impl Host) {
+    /// Says whether it was done by now only.
+    pub(crate) async fn repair_once(&self, host: &impl Host) -> bool {
+        let first = !self.repaired.initialized();
         // When the pull that came first is dropped, the next one takes over.
         self.repaired.get_or_init(|| self.repair(host)).await;
+        first
     }
 
     async fn repair(&self, host: &impl Host) {

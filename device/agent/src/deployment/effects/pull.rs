@@ -94,7 +94,7 @@ impl<H: Host> Place<H> {
                 bytes: pull.bytes,
             }));
         };
-        shared.images.repair_once(&shared.host).await;
+        let _ = shared.images.repair_once(&shared.host).await;
         let pulled = match self.pull_if_it_fits(image, &mut progress).await {
             Some(pulled) => pulled,
             None => self.pull_after_pruning(image, &mut progress).await?,

@@ -137,7 +137,7 @@ impl<H: Host> Place<H> {
             }
             None => failures::of_stop(order.score.restart, end),
         };
-        let image_missing = self.lost_image(order, &self.unit, facts).await;
+        let image_missing = self.lost_image(order, &self.unit, facts, &failure).await;
         Fact::StartFailed {
             failure,
             image_missing,
@@ -170,30 +170,35 @@ impl<H: Host> Place<H> {
             };
         };
         let failure = failures::of_start(error, score, took, self.run_end(facts).await);
-        let image_missing = self.lost_image(order, unit, facts).await;
+        let image_missing = self.lost_image(order, unit, facts, &failure).await;
         Fact::StartFailed {
             failure,
             image_missing,
         }
     }
 
-    /// Whether a start failed since the image of a unit is not there, or not whole. Only worth asking podman when it was podman
-    /// that gave up, or found a program that cannot be run: damage in its storage looks like either.
-    async fn lost_image(&self, order: &Order, unit: &UnitName, facts: &UnitFacts) -> bool {
+    /// Whether a start failed since the image of a unit is not there, or not whole.
+    async fn lost_image(&self, order: &Order, unit: &UnitName, facts: &UnitFacts, failure: &Failure) -> bool {
         let status = (facts.exec_main_code == 1).then_some(facts.exec_main_status);
-        if !matches!(status, Some(125..=127)) {
+        let by_podman = matches!(status, Some(125..=127));
+        let early = failure
+            .end
+            .as_ref()
+            .is_some_and(|end| end.early || end.init.is_some());
+        if !by_podman && !early {
             return false;
         }
-        // Damage dates from before this boot, when the power was cut: it is looked for once.
-        self.shared.images.repair_once(&self.shared.host).await;
+        // A program without its bytes ends as one that is wrong does. Such damage dates from before this boot, when the power
+        // was cut, so it is looked for once; later, only what podman itself gave up is worth a question.
+        let images = &self.shared.images;
+        if !images.repair_once(&self.shared.host).await && !by_podman {
+            return false;
+        }
         let image = image_of(&order.score, unit);
         let digest = order.of.others.get(image.as_str()).unwrap_or(&order.of.digest);
         let missing = is_absent(&self.shared.host, image, digest).await;
         if missing {
-            self.shared
-                .images
-                .missing(&self.shared.host, image.as_str())
-                .await;
+            images.missing(&self.shared.host, image.as_str()).await;
         }
         missing
     }
