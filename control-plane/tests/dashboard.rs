@@ -231,6 +231,28 @@ async fn an_offline_device_is_said_at_once_with_since_and_an_empty_log_teaches()
 }
 
 #[tokio::test]
+async fn lines_of_an_older_version_are_told_as_such() {
+    let note = "generation 7's container was not started yet; these lines are of generation 6";
+    let page_of = async |running: u64, query: &str| {
+        let mut state = fabricated::calm(fixed_now());
+        let is = |p: &&mut fleet_control_plane::fleet::view::PairView| {
+            p.deployment == "web" && p.device == "basement-lyon-3"
+        };
+        let pair = state.pairs.iter_mut().find(is).unwrap();
+        pair.observed_generation = Some(7);
+        pair.running.as_mut().unwrap().generation = running;
+        let path = format!("/deployments/web/devices/basement-lyon-3/logs{query}");
+        content(&app(state), &path).await
+    };
+    assert!(page_of(6, "").await.contains(note));
+    // Whose the run before is, or that of an init container, is not known.
+    for (running, query) in [(7, ""), (6, "?previous=1"), (6, "?init=migrate")] {
+        let page = page_of(running, query).await;
+        assert!(!page.contains(note), "{query}: {page}");
+    }
+}
+
+#[tokio::test]
 async fn what_stands_in_the_address_becomes_no_command_and_acts_nowhere() {
     let app = app(fabricated::busy(fixed_now()));
     let page = content(&app, &format!("{LOGS}?init=migrate&q=rates")).await;

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use fleet_protocol::DeploymentName;
+use fleet_protocol::bucket::PairKey;
 use fleet_protocol::logs::{DEFAULT_LINES, MAX_LINES};
 
 use super::read::{Asked, asked};
@@ -11,6 +12,7 @@ use super::types::{LogAnswer, LogsQuery, ProblemDetails};
 use super::{ApiError, ApiState};
 use crate::deploy::companion::Placed;
 use crate::deploy::companion::logs::{LogQueryError, LogsOf};
+use crate::fleet::words;
 
 /// The end of the log of a deployment on a device. The device is asked at this moment; one that is offline is told at once, with
 /// `since`. Lines are as the container wrote them: escape sequences and all, so not safe to show as they are.
@@ -54,12 +56,20 @@ pub(super) async fn logs(
         previous: query.previous,
         timestamps: query.timestamps,
     };
+    let newest = query.init.is_none() && !query.previous;
+    let key = PairKey {
+        device: of.placed.device.clone(),
+        deployment: of.placed.deployment.clone(),
+    };
     let chunk = state.topology.last_lines(of, lines as usize).await?;
+    let view = state.fleet.read(|fleet| fleet.pair_view(&key));
+    let note = view.filter(|_| newest && !chunk.lines.is_empty());
     Ok(Json(LogAnswer {
         deployment: name,
         device: id,
         init: query.init,
         previous: query.previous,
+        note: note.as_ref().and_then(words::lines_of_older),
         chunk,
     }))
 }

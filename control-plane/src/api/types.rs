@@ -211,6 +211,9 @@ pub struct LogAnswer {
     pub init: Option<String>,
     /// It is the run before the newest one.
     pub previous: bool,
+    /// What to know beside the lines, for a person: that they are of an older generation than the one that was taken up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// The lines.
     #[serde(flatten)]
     #[schema(inline, value_type = schema::LogChunk)]

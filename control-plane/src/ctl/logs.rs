@@ -18,6 +18,9 @@ pub(super) fn run(args: &LogsArgs, context: &mut Context<'_>) -> Result<(), CtlE
     if chunk.lines.is_empty() {
         return context.terminal.note(&empty(args, chunk.truncated));
     }
+    if let Some(note) = &answer.note {
+        context.terminal.note(&safe(&format!("fleetctl: {note}")))?;
+    }
     if chunk.truncated {
         context.terminal.note(&format!(
             "fleetctl: older lines are not shown; these are the last {}",

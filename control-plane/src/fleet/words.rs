@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 use fleet_protocol::state::{CrashLoop, Cutover, InitProgress, PullProgress};
 use fleet_protocol::{DeploymentState, Phase};
 
+use super::view::PairView;
+
 /// Where it is, and what goes on running meanwhile.
 pub(super) fn phase(report: &DeploymentState) -> String {
     let text = match &report.phase {
@@ -37,6 +39,15 @@ pub(super) fn phase(report: &DeploymentState) -> String {
 fn older(report: &DeploymentState) -> Option<u64> {
     let running = report.running.as_ref()?.generation;
     (running != report.observed_generation).then_some(running)
+}
+
+/// Whose the lines of the newest run of the main container are, while a newer generation was taken up and has no container yet.
+#[must_use]
+pub fn lines_of_older(view: &PairView) -> Option<String> {
+    let (newer, older) = (view.observed_generation?, view.running.as_ref()?.generation);
+    (newer != older).then(|| {
+        format!("generation {newer}'s container was not started yet; these lines are of generation {older}")
+    })
 }
 
 /// `init container migrate (2 of 3)`.

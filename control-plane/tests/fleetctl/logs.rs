@@ -127,6 +127,21 @@ fn a_log_that_the_journal_lost_is_told_from_one_that_never_was() {
 }
 
 #[test]
+fn lines_of_an_older_version_are_told_as_such() {
+    let mut state = fabricated::calm(fixed_now());
+    let is = |p: &&mut fleet_control_plane::fleet::view::PairView| {
+        p.deployment == "web" && p.device == "basement-lyon-3"
+    };
+    let pair = state.pairs.iter_mut().find(is).unwrap();
+    pair.observed_generation = Some(7);
+    pair.running.as_mut().unwrap().generation = 6;
+    let ended = fleetctl(&serve(state), &LINE);
+    let note = "fleetctl: generation 7's container was not started yet; these lines are of generation 6\n";
+    assert!(ended.err.starts_with(note), "{}", ended.err);
+    assert!(!ended.out.contains("generation 7"), "the output is lines only");
+}
+
+#[test]
 fn what_a_device_refuses_is_told_in_its_words_and_not_found_is_not_found() {
     use fleet_control_plane::deploy::companion::logs::LogQueryError;
     let mut state = fabricated::calm(fixed_now());

@@ -38,6 +38,7 @@ use fleet_control_plane::deploy::companion::Placed;
 use fleet_control_plane::deploy::companion::logs::LogsOf;
 use fleet_control_plane::deploy::lint::{Warning, lint_score};
 use fleet_control_plane::fleet::view::PairView;
+use fleet_control_plane::fleet::words;
 use fleet_control_plane::web::Source;
 use futures_util::{StreamExt, stream};
 

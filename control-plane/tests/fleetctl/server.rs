@@ -181,14 +181,18 @@ async fn logs(
         timestamps: query.timestamps,
     };
     match server.fleet.logs(of, query.lines.unwrap_or(200) as usize).await {
-        Ok(chunk) => Json(LogAnswer {
-            deployment: name,
-            device: id,
-            init: query.init,
-            previous: query.previous,
-            chunk,
-        })
-        .into_response(),
+        Ok(chunk) => {
+            let view = server.fleet.pair(&name, &id);
+            Json(LogAnswer {
+                deployment: name,
+                device: id,
+                init: query.init,
+                previous: query.previous,
+                note: view.as_ref().and_then(words::lines_of_older),
+                chunk,
+            })
+            .into_response()
+        }
         Err(error) => ApiError::from(error).into_response(),
     }
 }

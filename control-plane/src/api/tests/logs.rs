@@ -46,6 +46,35 @@ async fn a_log_is_given_as_the_container_wrote_it() {
 }
 
 #[tokio::test]
+async fn lines_of_an_older_version_are_told_as_such() {
+    let rig = online().await;
+    let reported = |observed: u64| {
+        json!({
+            "protocol": 0, "observed_generation": observed, "phase": "Pulling", "since": "2026-01-01T00:00:00Z",
+            "running": {"generation": 1, "image": "reg.example/app:1", "unit": "fleet-web.service", "invocation_id": "0".repeat(32), "started_at": "2026-01-01T00:00:00Z"},
+        })
+    };
+    for (observed, query, told) in [(1, "", false), (2, "", true), (2, "?previous=true", false)] {
+        let report = reported(observed).to_string().into();
+        rig.store.set(BucketId::Reported, "pi-1.web", Some(report));
+        rig.fleet
+            .wait_until(|fleet| {
+                let key = fleet_protocol::bucket::PairKey {
+                    device: "pi-1".parse().unwrap(),
+                    deployment: "web".parse().unwrap(),
+                };
+                fleet.pair_view(&key).and_then(|view| view.observed_generation) == Some(observed)
+            })
+            .await;
+        rig.asks.answers(&done(&["old words"]));
+        let (status, answer) = rig.get(&format!("{LOGS}{query}")).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        let note = "generation 2's container was not started yet; these lines are of generation 1";
+        assert_eq!(answer["note"] == note, told, "{query}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_asked_for_is_refused_before_the_device_is_asked() {
     let rig = online().await;
     for (query, words) in [

@@ -14,6 +14,7 @@ use super::time;
 use crate::deploy::companion::Placed;
 use crate::deploy::companion::logs::{LogQueryError, LogsOf};
 use crate::fleet::view::PairView;
+use crate::fleet::words;
 use crate::logs::ansi::{self, Line};
 use crate::logs::search::Search;
 use crate::web::route::Gathered;
@@ -194,6 +195,7 @@ fn lines(view: &PairView, filter: &LogsFilter, chunk: &LogChunk, read: &str, now
                 h2 #lines { (heading(filter, all.len(), found.len())) }
                 p.quiet { (read) (time::ago(chunk.captured_at, now)) }
             }
+            @if !all.is_empty() && filter.init().is_none() && !filter.previous() && let Some(note) = words::lines_of_older(view) { p.cut { "Of an older version: " (note) "." } }
             @if chunk.truncated && !all.is_empty() { p.cut { "Older lines are not shown." (more(view, filter, all.len())) } }
             @if all.is_empty() { (empty(view, filter, chunk.truncated)) }
             @else if found.is_empty() { p.empty { "No line holds " code { (filter.sought()) } "." @if chunk.truncated { " It may stand further back." } } }
