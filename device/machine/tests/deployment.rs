@@ -38,7 +38,7 @@ fn take(state: &State, fact: Fact) -> (State, Vec<Effect>) {
 #[test]
 fn every_stage_takes_every_fact_or_says_that_it_is_illegal() {
     let names: Vec<&str> = common::alphabet().iter().map(Fact::name).collect();
-    assert_eq!(names.len(), 36);
+    assert_eq!(names.len(), 37);
     let table: Vec<(Stage, String)> = one_of_each_stage()
         .into_iter()
         .map(|(stage, state)| {
@@ -53,22 +53,22 @@ fn every_stage_takes_every_fact_or_says_that_it_is_illegal() {
         })
         .collect();
     // desired×4 rejected gone | began progress pulled pull-failed×2 | installed×5 install-failed |
-    // init-runs stop-ignored started finished start-failed×2 | active×2 activating stopped×3 finished drifted | retry×2 removed remove-failed resumed
+    // init-runs stop-ignored started finished start-failed×2 still-restarting | active×2 activating stopped×3 finished drifted | retry×2 removed remove-failed resumed
     let expected = [
-        (Stage::Absent, "......xxxxxxxxxxxxxxxxxxxxxxxxx..xx."),
-        (Stage::Queued, ".......x...xxxxxxxxxxxxxxxxxxxx..xx."),
-        (Stage::Pulling, "...........xxxxxxxxxxxxxxxxxxxx..xx."),
-        (Stage::PullFailed, "......xxxxxxxxxxxxxxxxxxxxxxxxx..xx."),
-        (Stage::Rejected, "......xxxxxxxxxxxxxxxxxxxxxxxxx..xx."),
-        (Stage::Replacing, "......xxxxx......xxxxxx..........xx."),
-        (Stage::Installing, "......xxxxx......xxxxxx..........xx."),
-        (Stage::InstallFailed, "......xxxxxxxxxxxxxxxxx..........xx."),
-        (Stage::StopIgnored, "......xxxxxxxxxxxx...............xx."),
-        (Stage::Starting, "......xxxxxxxxxxx.x..............xx."),
-        (Stage::Running, "......xxxxxxxxxxxxxxxxx..........xx."),
-        (Stage::Finished, "......xxxxxxxxxxxxxxxxx..........xx."),
-        (Stage::Down, "......xxxxxxxxxxxxxxxxx..........xx."),
-        (Stage::Removing, "......xxxxxxxxxxxxxxxxx............."),
+        (Stage::Absent, "......xxxxxxxxxxxxxxxxxxxxxxxxxx..xx."),
+        (Stage::Queued, ".......x...xxxxxxxxxxxxxxxxxxxxx..xx."),
+        (Stage::Pulling, "...........xxxxxxxxxxxxxxxxxxxxx..xx."),
+        (Stage::PullFailed, "......xxxxxxxxxxxxxxxxxxxxxxxxxx..xx."),
+        (Stage::Rejected, "......xxxxxxxxxxxxxxxxxxxxxxxxxx..xx."),
+        (Stage::Replacing, "......xxxxx......xxxxxxx..........xx."),
+        (Stage::Installing, "......xxxxx......xxxxxxx..........xx."),
+        (Stage::InstallFailed, "......xxxxxxxxxxxxxxxxxx..........xx."),
+        (Stage::StopIgnored, "......xxxxxxxxxxxx................xx."),
+        (Stage::Starting, "......xxxxxxxxxxx.x...............xx."),
+        (Stage::Running, "......xxxxxxxxxxxxxxxxxx..........xx."),
+        (Stage::Finished, "......xxxxxxxxxxxxxxxxxx..........xx."),
+        (Stage::Down, "......xxxxxxxxxxxxxxxxxx..........xx."),
+        (Stage::Removing, "......xxxxxxxxxxxxxxxxxx............."),
     ];
     for ((stage, row), (_, wanted)) in table.iter().zip(expected) {
         assert_eq!(row, wanted, "{stage}");
@@ -738,4 +738,27 @@ fn a_try_that_follows_a_failure_says_so_until_somebody_asks_again() {
     assert!(is_retry(&take(&state, coming(false)).1));
     let (state, _) = take(&down, Fact::Desired(target(2, "a", true)));
     assert!(!is_retry(&take(&state, coming(false)).1));
+}
+
+#[test]
+fn a_look_while_systemd_is_at_it_is_no_failed_try() {
+    let (down, _) = take(
+        &running(),
+        Fact::Observed(Observation::Stopped(ended("container-exited", false))),
+    );
+    let (state, _) = take(&down, Fact::RetryDue(Timer::Unit));
+    let (state, _) = take(&state, coming(false));
+    let (state, effects) = take(&state, Fact::StillRestarting(ended("container-exited", false)));
+    assert_eq!(
+        (state.stage(), state.failed_tries()),
+        (Stage::Down, down.failed_tries())
+    );
+    assert!(matches!(effects.as_slice(), [Effect::RetryAfter(Timer::Unit, wait)] if wait.as_secs() > 60));
+    // One end, and up again: it proved itself before, and does now.
+    assert_eq!(take(&state, active("i2", 60_000)).0.stage(), Stage::Running);
+    // A run that ended early proves nothing by coming up.
+    let (state, _) = take(&down, Fact::RetryDue(Timer::Unit));
+    let (state, _) = take(&state, coming(false));
+    let (state, _) = take(&state, Fact::StillRestarting(ended("exited-early", true)));
+    assert_eq!(take(&state, active("i2", 60_000)).0.stage(), Stage::Down);
 }

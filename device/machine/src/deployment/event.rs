@@ -72,6 +72,8 @@ pub enum Fact {
         /// The image is not on the device after all.
         image_missing: bool,
     },
+    /// [`Effect::Start`] started nothing: the same failed before, and systemd is about to start it again by itself.
+    StillRestarting(Failure),
     /// The unit was looked at, or spoke up by itself.
     Observed(Observation),
     /// A file of the unit is not as it was installed.
@@ -105,6 +107,7 @@ impl Fact {
             Self::Started { .. } => "started",
             Self::Finished => "finished",
             Self::StartFailed { .. } => "start-failed",
+            Self::StillRestarting(_) => "still-restarting",
             Self::Observed(Observation::Active(_)) => "observed-active",
             Self::Observed(Observation::Activating) => "observed-activating",
             Self::Observed(Observation::Finished) => "observed-finished",

@@ -82,6 +82,7 @@ pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Illegal
             failure,
             image_missing,
         } => turn.start_failed(failure, image_missing),
+        Fact::StillRestarting(failure) => turn.still_restarting(failure),
         Fact::Observed(observation) => turn.observed(observation),
         Fact::Drifted(failure) => turn.drifted(failure),
         Fact::RetryDue(Timer::Goal) => turn.goal_retry(),

@@ -317,6 +317,28 @@ impl Turn {
         true
     }
 
+    /// No try, and so no failed one. systemd's own restart is heard of: the next look is only for what nobody heard.
+    pub(super) fn still_restarting(&mut self, failure: Failure) -> bool {
+        let (Unit::Starting { of, .. } | Unit::StopIgnored { of, .. }) = &self.state.unit else {
+            return false;
+        };
+        let of = of.clone();
+        self.state.running = None;
+        if failure.end.as_ref().is_some_and(|end| end.early) {
+            self.state.unproven = Some(failure.clone());
+        }
+        let seldom = Failure::new(&failure.kind, "", Retry::Seldom);
+        let next_try = self.retry(Timer::Unit, &seldom, self.state.unit_tries);
+        self.state.unit = Unit::Down {
+            of,
+            failure,
+            next_try,
+            back: None,
+            restarts: None,
+        };
+        true
+    }
+
     /// The image was thought to be there and is not: fetch it, then start over.
     fn fetch_missing(&mut self, of: Installed, failure: Failure) -> bool {
         let target = of.to_target();

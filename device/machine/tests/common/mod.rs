@@ -126,6 +126,7 @@ pub(crate) fn alphabet() -> Vec<Fact> {
             failure: soon(),
             image_missing: true,
         },
+        Fact::StillRestarting(soon()),
         Fact::Observed(Observation::Active(run("i1", 5))),
         Fact::Observed(Observation::Active(run("i3", 7))),
         Fact::Observed(Observation::Activating),

@@ -137,10 +137,12 @@ impl<H: Host> Place<H> {
             }
             None => failures::of_stop(order.score.restart, end),
         };
-        let image_missing = self.lost_image(order, &self.unit, facts, &failure).await;
-        Fact::StartFailed {
-            failure,
-            image_missing,
+        match self.lost_image(order, &self.unit, facts, &failure).await {
+            true => Fact::StartFailed {
+                failure,
+                image_missing: true,
+            },
+            false => Fact::StillRestarting(failure),
         }
     }
 
