@@ -125,55 +125,6 @@ fn init_containers_run_in_order_before_each_fresh_main_container_and_leave_with_
     })
 }
 
-/// One that takes its time, and says when it begins and when it is done.
-fn slow_step(name: &str) -> Value {
-    let script = format!("echo {name}-begins >> /data/log; sleep 5; echo {name}-ends >> /data/log");
-    init(name, &script)
-}
-
-/// The agent takes part in each start: it must not start again what is done, run two at once, or end one in its midst.
-#[test]
-fn slow_init_containers_run_once_and_one_at_a_time_whoever_dies_meanwhile() -> Result<()> {
-    Trial::run("init-slow", |trial| {
-        let inits = [slow_step("one"), slow_step("two")];
-        let whole = ["one-begins", "one-ends", "two-begins", "two-ends", "main"];
-        trial.kv.desire("app", 1, app(&inits, MAIN))?;
-        trial.kv.wait_for_phase("app", 1, &Phase::Running, DEPLOY)?;
-        wait_for_steps(trial, &whole)?;
-
-        // The container dies; systemd and the agent both see it.
-        trial.fleet("podman kill --signal KILL fleet-app")?;
-        let mut said = whole.repeat(2);
-        wait_for_steps(trial, &said)?;
-        trial.kv.wait_for_phase("app", 1, &Phase::Running, SOON)?;
-
-        // The agent dies in the midst of it.
-        trial.fleet("podman kill --signal KILL fleet-app")?;
-        said.extend(&whole[..3]);
-        wait_for_steps(trial, &said)?;
-        let shown = trial.kill_agent()?;
-        said.extend(&whole[3..]);
-        wait_for_steps(trial, &said)?;
-        trial.wait_for_next_agent(&shown["pid"].to_string(), SOON)?;
-
-        // The power goes; at boot systemd is at it when the agent comes.
-        let before = trial.rig.boot_id(SOON)?;
-        trial.fleet("sync")?;
-        trial.rig.cut_power()?;
-        trial.rig.power_on()?;
-        ensure!(trial.rig.boot_id(BOOT)? != before, "it is the same boot");
-        said.extend(whole);
-        wait_for_steps(trial, &said)?;
-        let run = trial.invocation("app")?;
-        trial.kv.wait_for_state("app", "this boot's run", SOON, |state| {
-            state.phase == Phase::Running
-                && state.running.as_ref().is_some_and(|now| now.invocation_id == run)
-        })?;
-        ensure!(steps(trial)? == said, "the agent ran something again");
-        Ok(())
-    })
-}
-
 /// The main container takes the mark away, so that a second run of it fails without a second run of its init container.
 #[test]
 fn an_init_container_runs_again_after_a_power_cut_without_agent_and_nats() -> Result<()> {
@@ -339,4 +290,58 @@ fn an_init_container_that_takes_too_long_is_ended_and_named() -> Result<()> {
         ensure!(!left.contains("slow"), "{left}");
         Ok(())
     })
+}
+
+#[cfg(feature = "matrix")]
+mod matrix {
+    use super::*;
+
+    /// One that takes its time, and says when it begins and when it is done.
+    fn slow_step(name: &str) -> Value {
+        let script = format!("echo {name}-begins >> /data/log; sleep 5; echo {name}-ends >> /data/log");
+        init(name, &script)
+    }
+
+    /// The agent takes part in each start: it must not start again what is done, run two at once, or end one in its midst.
+    #[test]
+    fn slow_init_containers_run_once_and_one_at_a_time_whoever_dies_meanwhile() -> Result<()> {
+        Trial::run("init-slow", |trial| {
+            let inits = [slow_step("one"), slow_step("two")];
+            let whole = ["one-begins", "one-ends", "two-begins", "two-ends", "main"];
+            trial.kv.desire("app", 1, app(&inits, MAIN))?;
+            trial.kv.wait_for_phase("app", 1, &Phase::Running, DEPLOY)?;
+            wait_for_steps(trial, &whole)?;
+
+            // The container dies; systemd and the agent both see it.
+            trial.fleet("podman kill --signal KILL fleet-app")?;
+            let mut said = whole.repeat(2);
+            wait_for_steps(trial, &said)?;
+            trial.kv.wait_for_phase("app", 1, &Phase::Running, SOON)?;
+
+            // The agent dies in the midst of it.
+            trial.fleet("podman kill --signal KILL fleet-app")?;
+            said.extend(&whole[..3]);
+            wait_for_steps(trial, &said)?;
+            let shown = trial.kill_agent()?;
+            said.extend(&whole[3..]);
+            wait_for_steps(trial, &said)?;
+            trial.wait_for_next_agent(&shown["pid"].to_string(), SOON)?;
+
+            // The power goes; at boot systemd is at it when the agent comes.
+            let before = trial.rig.boot_id(SOON)?;
+            trial.fleet("sync")?;
+            trial.rig.cut_power()?;
+            trial.rig.power_on()?;
+            ensure!(trial.rig.boot_id(BOOT)? != before, "it is the same boot");
+            said.extend(whole);
+            wait_for_steps(trial, &said)?;
+            let run = trial.invocation("app")?;
+            trial.kv.wait_for_state("app", "this boot's run", SOON, |state| {
+                state.phase == Phase::Running
+                    && state.running.as_ref().is_some_and(|now| now.invocation_id == run)
+            })?;
+            ensure!(steps(trial)? == said, "the agent ran something again");
+            Ok(())
+        })
+    }
 }

@@ -4,9 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use fleet_hw_tests::site::{
-    Moment, PageWatch, Trial, Version, careful, come_back, require_initialized_in_this_boot, score,
-};
+use fleet_hw_tests::site::{PageWatch, Trial, Version, come_back, score};
 use fleet_hw_tests::{Rig, Service, Weather};
 use fleet_protocol::cause::Exit;
 use fleet_protocol::{DeploymentState, Phase, Score};
@@ -399,59 +397,6 @@ fn pull_slowly(trial: &mut Trial, patience: Duration, version: Version, rate: u3
     Ok(())
 }
 
-/// With nothing shortened: systemd's own limit for the start is two minutes.
-#[cfg(feature = "matrix")]
-#[test]
-fn a_pull_of_more_than_two_minutes_does_not_fail_the_start() -> Result<()> {
-    Trial::run("very-slow-registry", |trial| {
-        pull_slowly(
-            trial,
-            Duration::from_secs(130),
-            Version::heavy("heavy", 14)?,
-            90 << 10,
-        )
-    })
-}
-
-/// All moments and more of them are in the matrix; here are the two that no other suite has.
-#[test]
-fn an_upgrade_that_loses_its_agent_and_then_its_power_ends_with_the_new_version() -> Result<()> {
-    Trial::run("upgrade-hit", |trial| {
-        let (one, two) = (Version::page("1")?, Version::page("2")?);
-        trial.push(&one)?;
-        trial.kv.desire("web", 1, careful(&one))?;
-        trial.kv.wait_for_phase("web", 1, &Phase::Running, DEPLOY)?;
-
-        Moment::Stopping.reach(trial, 2, &two)?;
-        let shown = trial.kill_agent()?;
-        let phase = &shown["deployments"]["web"]["phase"];
-        ensure!(
-            phase == Phase::Upgrading.as_str(),
-            "the agent was killed in {phase}"
-        );
-        trial.until_fleet(
-            "podman ps --format '{{.Names}}' | grep -x fleet-web.init-prepare",
-            SOON,
-        )?;
-        let before = trial.rig.boot_id(SOON)?;
-        trial.rig.cut_power()?;
-        come_back(&mut trial.rig)?;
-        ensure!(trial.rig.boot_id(SOON)? != before, "it is the same boot");
-
-        trial.wait_for_page(&two.line(), DEPLOY)?;
-        let run = trial.invocation("web")?;
-        trial
-            .kv
-            .wait_for_state("web", "this boot's run", DEPLOY, |state| {
-                state.observed_generation == 2
-                    && state.phase == Phase::Running
-                    && state.running.as_ref().is_some_and(|now| now.invocation_id == run)
-            })?;
-        require_initialized_in_this_boot(trial)?;
-        Ok(())
-    })
-}
-
 const MANY: usize = 20;
 
 #[test]
@@ -497,4 +442,22 @@ fn twenty_deployments_at_once_all_run_and_none_is_started_twice() -> Result<()> 
         ensure!(highest < 24 << 10 && now < 10 << 10, "{peak}");
         Ok(())
     })
+}
+
+#[cfg(feature = "matrix")]
+mod matrix {
+    use super::*;
+
+    /// With nothing shortened: systemd's own limit for the start is two minutes.
+    #[test]
+    fn a_pull_of_more_than_two_minutes_does_not_fail_the_start() -> Result<()> {
+        Trial::run("very-slow-registry", |trial| {
+            pull_slowly(
+                trial,
+                Duration::from_secs(130),
+                Version::heavy("heavy", 14)?,
+                90 << 10,
+            )
+        })
+    }
 }

@@ -1,9 +1,5 @@
 //! The long one for the agent: the power goes again and again while an image is pulled, while a container starts, all through an
-//! upgrade, and right after a record was written; and the agent is killed all through an upgrade. Built with the feature `matrix` only:
-//!
-//! ```sh
-//! cargo nextest run -p fleet-hw-tests --features matrix --test vm_matrix_agent_cuts
-//! ```
+//! upgrade, and right after a record was written; and the agent is killed all through an upgrade.
 
 use std::time::{Duration, Instant};
 
@@ -182,6 +178,40 @@ fn an_agent_killed_all_through_an_upgrade_finishes_it() -> Result<()> {
             started == 1 + Moment::ALL.len() && ran >= started,
             "{started} starts, {ran} runs of the init container"
         );
+        Ok(())
+    })
+}
+
+/// Both faults in one upgrade.
+#[test]
+fn an_upgrade_that_loses_its_agent_and_then_its_power_ends_with_the_new_version() -> Result<()> {
+    Trial::run("upgrade-hit", |trial| {
+        let (one, two) = (Version::page("1")?, Version::page("2")?);
+        trial.push(&one)?;
+        trial.kv.desire("web", 1, careful(&one))?;
+        trial.kv.wait_for_phase("web", 1, &Phase::Running, LONG)?;
+
+        Moment::Stopping.reach(trial, 2, &two)?;
+        let shown = trial.kill_agent()?;
+        let phase = &shown["deployments"]["web"]["phase"];
+        ensure!(
+            phase == Phase::Upgrading.as_str(),
+            "the agent was killed in {phase}"
+        );
+        trial.until_fleet(
+            "podman ps --format '{{.Names}}' | grep -x fleet-web.init-prepare",
+            LONG,
+        )?;
+        cut(trial, "the init container runs")?;
+
+        trial.wait_for_page(&two.line(), LONG)?;
+        let run = trial.invocation("web")?;
+        trial.kv.wait_for_state("web", "this boot's run", LONG, |state| {
+            state.observed_generation == 2
+                && state.phase == Phase::Running
+                && state.running.as_ref().is_some_and(|now| now.invocation_id == run)
+        })?;
+        require_initialized_in_this_boot(trial)?;
         Ok(())
     })
 }

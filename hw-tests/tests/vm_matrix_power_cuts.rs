@@ -1,10 +1,5 @@
 //! The long one: a device loses its power again and again, all through its first boots and in the middle of writing, and comes back each
-//! time. And the control: without what protects it, what such a cut leaves makes a brick of it. It takes ten minutes and more, so it is
-//! built with the feature `matrix` only:
-//!
-//! ```sh
-//! cargo nextest run -p fleet-hw-tests --features matrix --test vm_matrix_power_cuts
-//! ```
+//! time. And the control: without what protects it, what such a cut leaves makes a brick of it.
 
 use std::time::{Duration, Instant};
 

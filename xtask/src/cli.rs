@@ -54,7 +54,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct TierArgs {
-    /// Only this tier; may be given more than once [default: all]
+    /// Only this tier; may be given more than once [default: all but the matrix]
     #[arg(long = "tier", value_enum)]
     tiers: Vec<Tier>,
 }
@@ -99,9 +99,12 @@ struct ImageArgs {
 
 impl TierArgs {
     fn chosen(&self) -> Vec<Tier> {
+        if self.tiers.is_empty() {
+            return Tier::EACH_CHANGE.to_vec();
+        }
         Tier::ALL
             .into_iter()
-            .filter(|tier| self.tiers.is_empty() || self.tiers.contains(tier))
+            .filter(|tier| self.tiers.contains(tier))
             .collect()
     }
 }
@@ -166,8 +169,9 @@ mod tests {
     }
 
     #[test]
-    fn no_tier_means_all_and_a_repeated_one_counts_once() {
-        assert_eq!(tiers(&[]), Tier::ALL);
+    fn no_tier_means_those_of_each_change_and_a_repeated_one_counts_once() {
+        assert_eq!(tiers(&[]), Tier::EACH_CHANGE);
+        assert_eq!(tiers(&["--tier", "matrix"]), [Tier::Matrix]);
         assert_eq!(
             tiers(&["--tier", "service", "--tier", "unit", "--tier", "unit"]),
             [Tier::Unit, Tier::Service]
@@ -179,7 +183,7 @@ mod tests {
         let error =
             Cli::try_parse_from(["cargo xtask", "test", "--tier", "hardware"]).expect_err("no such tier");
         let text = error.to_string();
-        for tier in ["unit", "service", "vm", "browser"] {
+        for tier in ["unit", "service", "vm", "browser", "matrix"] {
             assert!(text.contains(tier), "{text}");
         }
     }

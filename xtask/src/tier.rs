@@ -15,11 +15,20 @@ pub enum Tier {
     Vm,
     /// Tests named `browser…`: the pages in a real browser
     Browser,
+    /// The slow part of `hw-tests`: every moment for a power cut, a real database; only when asked for
+    Matrix,
 }
 
 impl Tier {
+    /// The tiers that each change has to pass, in the order in which they run.
+    pub const EACH_CHANGE: [Self; 4] = [Self::Unit, Self::Service, Self::Vm, Self::Browser];
     /// All tiers, in the order in which they run.
-    pub const ALL: [Self; 4] = [Self::Unit, Self::Service, Self::Vm, Self::Browser];
+    pub const ALL: [Self; 5] = [Self::Unit, Self::Service, Self::Vm, Self::Browser, Self::Matrix];
+
+    /// Whether virtual devices run in it.
+    pub fn runs_devices(self) -> bool {
+        matches!(self, Self::Vm | Self::Matrix)
+    }
 
     /// The tier of an integration test, by the package and the name of its file.
     pub fn of_test_target(package: &str, target: &str) -> Self {
@@ -38,6 +47,7 @@ impl fmt::Display for Tier {
             Self::Service => "service",
             Self::Vm => "vm",
             Self::Browser => "browser",
+            Self::Matrix => "matrix",
         })
     }
 }

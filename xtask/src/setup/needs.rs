@@ -25,7 +25,7 @@ pub enum Purpose {
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Build,
         Self::Check,
         Self::Image,
@@ -35,6 +35,7 @@ impl Purpose {
         Self::Tests(Tier::Service),
         Self::Tests(Tier::Vm),
         Self::Tests(Tier::Browser),
+        Self::Tests(Tier::Matrix),
     ];
 
     /// The purposes that this one includes: nothing is tested without being built, and a virtual
@@ -45,7 +46,10 @@ impl Purpose {
 
     /// Whether virtual devices run for it.
     pub fn runs_a_device(self) -> bool {
-        matches!(self, Self::Field | Self::Tests(Tier::Vm))
+        match self {
+            Self::Tests(tier) => tier.runs_devices(),
+            other => other == Self::Field,
+        }
     }
 }
 
@@ -109,6 +113,7 @@ const SERVICES: &[Purpose] = &[
     Purpose::Field,
     Purpose::Tests(Tier::Service),
     Purpose::Tests(Tier::Vm),
+    Purpose::Tests(Tier::Matrix),
     Purpose::Tests(Tier::Browser),
 ];
 /// Whatever needs a program of [`PROGRAMS`].
@@ -118,17 +123,23 @@ const WHEELS: &[Purpose] = &[
     Purpose::Tests(Tier::Unit),
     Purpose::Tests(Tier::Service),
     Purpose::Tests(Tier::Vm),
+    Purpose::Tests(Tier::Matrix),
     Purpose::Tests(Tier::Browser),
 ];
 const TESTS: &[Purpose] = &[
     Purpose::Tests(Tier::Unit),
     Purpose::Tests(Tier::Service),
     Purpose::Tests(Tier::Vm),
+    Purpose::Tests(Tier::Matrix),
     Purpose::Tests(Tier::Browser),
 ];
 const SERVICE: &[Purpose] = &[Purpose::Tests(Tier::Service)];
 const IMAGE: &[Purpose] = &[Purpose::Image];
-const VM: &[Purpose] = &[Purpose::Field, Purpose::Tests(Tier::Vm)];
+const VM: &[Purpose] = &[
+    Purpose::Field,
+    Purpose::Tests(Tier::Vm),
+    Purpose::Tests(Tier::Matrix),
+];
 const BROWSER: &[Purpose] = &[Purpose::Tests(Tier::Browser)];
 
 const fn same(name: &'static str, mib: u64, purposes: &'static [Purpose], why: &'static str) -> Package {

@@ -58,7 +58,7 @@ pub fn run(workspace: &Workspace, tiers: &[Tier], scope: &Scope) -> Result<()> {
 /// Runs one tier, whose setup was done, as stages; virtual devices get the image of this checkout first.
 pub fn run_tier(workspace: &Workspace, stages: &mut Stages, tier: Tier, scope: &Scope) -> Result<()> {
     let has_tests = tier == Tier::Unit || targets::selection(&targets::list(workspace)?, tier, scope).is_ok();
-    if tier == Tier::Vm && has_tests && std::env::var_os(IMAGE_VARIABLE).is_none() {
+    if tier.runs_devices() && has_tests && std::env::var_os(IMAGE_VARIABLE).is_none() {
         let image = image::in_cache(Profile::Amd64Vm)?;
         if !stages.run("image", || image::build(workspace, Profile::Amd64Vm, &image))? {
             return Ok(());
@@ -73,7 +73,7 @@ pub fn run_tier(workspace: &Workspace, stages: &mut Stages, tier: Tier, scope: &
 fn run_tests(workspace: &Workspace, tier: Tier, scope: &Scope) -> Result<()> {
     let selection = match tier {
         Tier::Unit => ["--lib", "--bins"].map(str::to_owned).to_vec(),
-        Tier::Service | Tier::Vm | Tier::Browser => {
+        Tier::Service | Tier::Vm | Tier::Browser | Tier::Matrix => {
             targets::selection(&targets::list(workspace)?, tier, scope)?
         }
     };

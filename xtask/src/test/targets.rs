@@ -14,6 +14,22 @@ use crate::workspace::Workspace;
 pub(super) struct TestTarget {
     package: String,
     name: String,
+    /// It is built for the matrix only.
+    matrix: bool,
+}
+
+impl TestTarget {
+    fn tier(&self) -> Tier {
+        match self.matrix {
+            true => Tier::Matrix,
+            false => Tier::of_test_target(&self.package, &self.name),
+        }
+    }
+
+    /// Whether tests of `tier` are in it: the suites of virtual devices hold some for the matrix.
+    fn serves(&self, tier: Tier) -> bool {
+        self.tier() == tier || (tier == Tier::Matrix && self.tier() == Tier::Vm)
+    }
 }
 
 #[derive(Deserialize)]
@@ -31,7 +47,7 @@ struct Package {
 struct Target {
     name: String,
     kind: Vec<String>,
-    /// Set for slow matrices, which are no part of a tier.
+    /// Set for suites of the matrix.
     #[serde(default, rename = "required-features")]
     required_features: Vec<String>,
 }
@@ -47,21 +63,28 @@ pub(super) fn list(workspace: &Workspace) -> Result<Vec<TestTarget>> {
         let tests = package
             .targets
             .into_iter()
-            .filter(|target| target.kind.iter().any(|kind| kind == "test"))
-            .filter(|target| target.required_features.is_empty());
+            .filter(|target| target.kind.iter().any(|kind| kind == "test"));
         targets.extend(tests.map(|target| TestTarget {
             package: package.name.clone(),
+            matrix: !target.required_features.is_empty(),
             name: target.name,
         }));
     }
     Ok(targets)
 }
 
+/// What builds and selects the tests of the matrix: suites, and modules in the suites of the tier `vm`.
+const MATRIX: [&str; 4] = [
+    "--features",
+    "fleet-hw-tests/matrix",
+    "--filterset",
+    "binary(/^vm_matrix_/) | test(/^matrix::/)",
+];
+
 /// The arguments that select a tier's tests. They go by file name over the whole workspace, since selecting packages would
 /// build the dependencies once more with fewer features; so a name must not stand in two tiers.
 pub(super) fn selection(targets: &[TestTarget], tier: Tier, scope: &Scope) -> Result<Vec<String>> {
-    let of = |target: &TestTarget| Tier::of_test_target(&target.package, &target.name);
-    let (mine, others): (Vec<_>, Vec<_>) = targets.iter().partition(|target| of(target) == tier);
+    let (mine, others): (Vec<_>, Vec<_>) = targets.iter().partition(|target| target.serves(tier));
     let covered = mine.iter().filter(|target| scope.covers(&target.package));
     let names: BTreeSet<&str> = covered.map(|target| target.name.as_str()).collect();
     if let Some(other) = others
@@ -72,15 +95,18 @@ pub(super) fn selection(targets: &[TestTarget], tier: Tier, scope: &Scope) -> Re
             "two tiers have a test file `{}`: {} of tier {}, another of tier {tier}; rename one",
             other.name,
             other.package,
-            of(other)
+            other.tier()
         );
     }
     if names.is_empty() {
         return no_test(tier);
     }
+    let further: &[&str] = if tier == Tier::Matrix { &MATRIX } else { &[] };
     Ok(names
         .into_iter()
-        .flat_map(|name| ["--test".to_owned(), name.to_owned()])
+        .flat_map(|name| ["--test", name])
+        .chain(further.iter().copied())
+        .map(str::to_owned)
         .collect())
 }
 
@@ -92,6 +118,7 @@ mod tests {
         TestTarget {
             package: package.into(),
             name: name.into(),
+            matrix: name.starts_with("vm_matrix_"),
         }
     }
 
@@ -101,6 +128,7 @@ mod tests {
             target("fleet-testbed", "nats"),
             target("fleet-agent", "session"),
             target("fleet-hw-tests", "boot"),
+            target("fleet-hw-tests", "vm_matrix_cuts"),
             target("fleet-control-plane", "browser_pages"),
         ];
         let names = |tier| {
@@ -111,6 +139,10 @@ mod tests {
         assert_eq!(names(Tier::Service), "--test nats --test session");
         assert_eq!(names(Tier::Vm), "--test boot");
         assert_eq!(names(Tier::Browser), "--test browser_pages");
+        assert_eq!(
+            names(Tier::Matrix),
+            format!("--test boot --test vm_matrix_cuts {}", MATRIX.join(" "))
+        );
     }
 
     #[test]

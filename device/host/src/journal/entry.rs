@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 /// The fields that are asked for; journalctl adds those that begin with two underscores.
 pub(super) const FIELDS: &str = "--output-fields=MESSAGE,PRIORITY,CONTAINER_ID_FULL,CONTAINER_PARTIAL_MESSAGE,\
-                                 PODMAN_EVENT,PODMAN_ID";
+                                 PODMAN_EVENT,PODMAN_ID,USER_INVOCATION_ID";
 
 /// The fields of an entry that matter. A field that occurs twice is a list, and such an entry is none.
 #[derive(Debug, Default, Deserialize)]
@@ -26,6 +26,8 @@ pub(super) struct Entry<'a> {
     pub(super) podman_event: Option<Cow<'a, str>>,
     #[serde(rename = "PODMAN_ID", borrow, default)]
     podman_id: Option<Cow<'a, str>>,
+    #[serde(rename = "USER_INVOCATION_ID", borrow, default)]
+    told_of: Option<Cow<'a, str>>,
     #[serde(rename = "__REALTIME_TIMESTAMP", borrow, default)]
     realtime: Option<Cow<'a, str>>,
     #[serde(rename = "__CURSOR", borrow, default)]
@@ -50,6 +52,11 @@ impl<'a> Entry<'a> {
     /// Whether podman tells in it that it made the container.
     pub(super) fn is_beginning(&self) -> bool {
         self.podman_event.as_deref() == Some("create")
+    }
+
+    /// Whether it is systemd's word about a run, and not one of the run's own.
+    pub(super) fn is_of_systemd(&self) -> bool {
+        self.told_of.is_some()
     }
 
     /// Whether the line goes on in the next entry of the same stream.

@@ -161,7 +161,8 @@ fn done(reader: LogReader, read: Result<(), ExecError>) -> Result<LogTail, Journ
     }
 }
 
-/// The last words of one run of a unit.
+/// The last words of one run of a unit. What its processes said comes before what systemd said of them: at the end of a run that
+/// left processes behind systemd alone has more to say (a line for each that it kills) than would fit.
 pub(super) async fn last_words(
     environment: &Environment,
     run: &InvocationId,
@@ -171,26 +172,73 @@ pub(super) async fn last_words(
     let by_processes = format!("_SYSTEMD_INVOCATION_ID={run}");
     let by_systemd = format!("USER_INVOCATION_ID={run}");
     let args = ["--reverse", &by_processes, "+", &by_systemd];
-    let mut found = Vec::new();
+    let mut words = LastWords::new(wanted);
     let end = Instant::now() + WORDS_WITHIN;
-    call(environment, &args, end, &mut |json| {
-        found.extend(words(json));
-        match found.len() < wanted {
+    let read = call(environment, &args, end, &mut |json| words.entry(json)).await;
+    let words = words.finish();
+    match read {
+        // What was read until then was said.
+        Err(error) if words.is_empty() => Err(JournalError(error)),
+        _ => Ok(words),
+    }
+}
+
+/// Puts the last words together, from entries of which the newest comes first.
+struct LastWords {
+    wanted: usize,
+    own: usize,
+    /// The newest first; whether it is systemd's.
+    found: Vec<(bool, String)>,
+}
+
+impl LastWords {
+    fn new(wanted: usize) -> Self {
+        Self {
+            wanted,
+            own: 0,
+            found: Vec::new(),
+        }
+    }
+
+    fn entry(&mut self, json: &[u8]) -> ControlFlow<()> {
+        let Some(entry) = Entry::read(json) else {
+            return ControlFlow::Continue(());
+        };
+        let of_systemd = entry.is_of_systemd();
+        let theirs = self.found.len() - self.own;
+        if !(of_systemd && theirs == self.wanted)
+            && let Some(text) = words(&entry)
+        {
+            self.own += usize::from(!of_systemd);
+            self.found.push((of_systemd, text));
+        }
+        match self.own < self.wanted {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
         }
-    })
-    .await
-    .map_err(JournalError)?;
-    found.truncate(wanted);
-    found.reverse();
-    Ok(found)
+    }
+
+    /// The oldest first.
+    fn finish(self) -> Vec<String> {
+        let mut room = self.wanted.saturating_sub(self.own);
+        let mut kept = Vec::new();
+        for (of_systemd, text) in self.found {
+            if of_systemd {
+                if room == 0 {
+                    continue;
+                }
+                room -= 1;
+            }
+            kept.push(text);
+        }
+        kept.reverse();
+        kept
+    }
 }
 
-/// The line of one entry; `None` for podman's events, for ids (`podman run --detach`, as the unit calls it, prints the id of its
-/// container) and for what is no entry.
-fn words(json: &[u8]) -> Option<String> {
-    let entry = Entry::read(json)?;
+/// The line of one entry; `None` for podman's events and for ids (`podman run --detach`, as the unit calls it, prints the id of its
+/// container).
+fn words(entry: &Entry<'_>) -> Option<String> {
     if entry.podman_event.is_some() {
         return None;
     }

@@ -135,9 +135,40 @@ async fn the_last_words_are_the_newest_lines_the_oldest_first() {
     )));
 }
 
+/// What systemd says of a run.
+fn told_of(run: &InvocationId, text: &str) -> String {
+    format!(r#"{{"USER_INVOCATION_ID":"{run}","MESSAGE":"{text}"}}"#)
+}
+
+#[tokio::test]
+async fn what_a_run_said_itself_is_not_crowded_out_by_what_systemd_says_of_its_end() {
+    let run = InvocationId::parse(&"ab".repeat(16)).unwrap();
+    let mut newest_first = vec![told_of(&run, "failed")];
+    newest_first.extend((0..20).map(|n| told_of(&run, &format!("killing {n}"))));
+    newest_first.extend([
+        "not json".to_owned(),
+        line('a', "no such program"),
+        told_of(&run, "starting"),
+    ]);
+    let (_dir, environment) = journalctl(&format!("printf '%s\\n' '{}'", newest_first.join("' '")));
+    assert_eq!(
+        last_words(&environment, &run, 3).await.unwrap(),
+        ["no such program", "killing 0", "failed"]
+    );
+}
+
+#[tokio::test]
+async fn the_words_that_were_read_before_the_journal_failed_are_given() {
+    let run = InvocationId::parse(&"ab".repeat(16)).unwrap();
+    let (_dir, environment) = journalctl(&format!("printf '%s\\n' '{}'; exit 1", line('a', "listening")));
+    assert_eq!(last_words(&environment, &run, 3).await.unwrap(), ["listening"]);
+    let (_dir, environment) = journalctl("exit 1");
+    assert!(last_words(&environment, &run, 3).await.is_err());
+}
+
 #[test]
 fn words_are_taken_from_text_and_bytes_and_what_podman_prints_for_itself_is_left_out() {
-    let words = |json: &str| words(json.as_bytes());
+    let words = |json: &str| words(&Entry::read(json.as_bytes()).unwrap());
     assert_eq!(
         words(r#"{"MESSAGE":"listening on 8080\n","_PID":"1"}"#).unwrap(),
         "listening on 8080"
@@ -150,7 +181,6 @@ fn words_are_taken_from_text_and_bytes_and_what_podman_prints_for_itself_is_left
     assert_eq!(words(r#"{"MESSAGE":"x","PODMAN_EVENT":"start"}"#), None);
     let id = "20d3cba091d190e5f2a437e5cc292cd20d13985fe893fc527e476a740e09ebd8";
     assert_eq!(words(&format!(r#"{{"MESSAGE":"{id}"}}"#)), None);
-    assert_eq!(words("not json"), None);
     let long = words(&format!(r#"{{"MESSAGE":"{}"}}"#, "é".repeat(600))).unwrap();
     assert!(long.len() <= MAX_WORDS);
 }
