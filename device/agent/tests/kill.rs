@@ -241,6 +241,68 @@ async fn a_power_cut_after_any_write_of_a_change_ends_with_the_new_version() {
     assert!(cuts >= 5, "only {cuts} writes were cut");
 }
 
+/// A value that no agent can use: the port is none.
+fn unusable(generation: u64) -> String {
+    desired(generation, IMAGE).replace("\"volumes\"", r#""ports":[{"host":0,"container":80}],"volumes""#)
+}
+
+#[tokio::test]
+async fn killed_while_it_refuses_a_value_the_next_agent_tells_why_and_what_runs_goes_on() {
+    for point in both("Rejected") {
+        scene(async |mut scene| {
+            scene.start();
+            scene.ask_for(desired(1, IMAGE)).await;
+            let run = scene.until_running(1).await.running.unwrap();
+            scene.stop().await;
+            kill_at(&mut scene, &point, async |scene| {
+                scene.ask_for(unusable(2)).await;
+            })
+            .await;
+            let state = scene.until_failed("spec-invalid").await;
+            assert_eq!(state.observed_generation, 2, "{point}");
+            assert_eq!(state.running.unwrap().invocation_id, run.invocation_id, "{point}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_power_cut_after_any_write_of_a_refusal_does_not_lose_the_reason() {
+    let mut cuts = 0;
+    for writes in 0.. {
+        let mut whole = false;
+        scene(async |mut scene| {
+            scene.settings.tuning.reconnect_max = Duration::from_millis(100);
+            scene.start();
+            scene.ask_for(desired(1, IMAGE)).await;
+            scene.until_running(1).await;
+            scene.world.cut_power_after(writes);
+            scene.ask_for(unusable(2)).await;
+            let began = std::time::Instant::now();
+            while !scene.world.is_dark() && began.elapsed() < Duration::from_millis(800) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            whole = !scene.world.is_dark();
+            scene.kill().await;
+            scene.world.reboot();
+            scene.start();
+            scene
+                .until_state("told", |state| {
+                    let kind = state.cause.as_ref().map(|cause| cause.kind.as_str());
+                    let up = state.running.as_ref().is_some_and(|run| run.generation == 1);
+                    state.observed_generation == 2 && kind == Some("spec-invalid") && up
+                })
+                .await;
+        })
+        .await;
+        if whole {
+            break;
+        }
+        cuts += 1;
+    }
+    assert!(cuts >= 2, "only {cuts} writes were cut");
+}
+
 /// As `desired`, with a volume that outlives the deployment beside the other.
 fn keeping(generation: u64) -> String {
     desired(generation, IMAGE).replace(

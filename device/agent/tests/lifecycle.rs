@@ -202,6 +202,12 @@ async fn a_container_that_heeds_its_signal_is_replaced_without_a_kill() {
 }
 
 async fn until_ignored(scene: &Scene, generation: u64) -> DeploymentState {
+    let state = until_told_ignored(scene, generation).await;
+    assert!(scene.world.running_image(&unit()).is_some());
+    state
+}
+
+async fn until_told_ignored(scene: &Scene, generation: u64) -> DeploymentState {
     let state = scene
         .until_state("ignored", |state| {
             let kind = state.cause.as_ref().map(|cause| cause.kind.as_str());
@@ -209,7 +215,6 @@ async fn until_ignored(scene: &Scene, generation: u64) -> DeploymentState {
         })
         .await;
     assert_eq!(scene.calls("units.restart") + scene.calls("units.stop"), 0);
-    assert!(scene.world.running_image(&unit()).is_some());
     state
 }
 
@@ -364,6 +369,66 @@ async fn an_image_that_is_only_remembered_is_had_again_before_what_runs_is_stopp
         assert_eq!(runs(&state), Some(2), "the old one goes on");
         scene.world.registry_down(false);
         scene.until_running(3).await;
+    })
+    .await;
+}
+
+/// Its health check is still out, so it never was told to run; it is a container all the same.
+#[tokio::test]
+async fn a_container_that_is_not_healthy_yet_is_not_killed_either_when_that_is_forbidden() {
+    scene(async |mut scene| {
+        scene.world.behaves(&web(), Behaviour::Hangs);
+        scene.start();
+        scene.ask_for(polite(1, IMAGE)).await;
+        let world = scene.world.clone();
+        until("begun", async || !world.begun().is_empty()).await;
+        scene.world.ignores_signals(&web(), true);
+        scene.ask_for(polite(2, NEXT_IMAGE)).await;
+        until_told_ignored(&scene, 2).await;
+        assert_eq!(scene.world.begun().len(), 1, "the first run goes on");
+        // It gets healthy, and is not taken for the new version: not now, and not by the next agent.
+        scene.world.comes_up(&web());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        until_ignored(&scene, 2).await;
+        scene.stop().await;
+        scene.start();
+        until_ignored(&scene, 2).await;
+        let signals = scene.calls("containers.signal");
+        until("asked again", async || scene.calls("containers.signal") > signals).await;
+        until_ignored(&scene, 2).await;
+        scene.world.ignores_signals(&web(), false);
+        scene.world.behaves(&web(), Behaviour::Runs);
+        scene.stop().await;
+        scene.start();
+        let digest = scene.world.registry_holds(NEXT_IMAGE, 2).to_string();
+        let state = scene.until_running(2).await;
+        assert_eq!(state.running.unwrap().digest, Some(digest));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn images_that_lost_their_last_user_under_an_agent_that_is_gone_are_collected_by_the_next_one() {
+    scene(async |mut scene| {
+        scene.start();
+        scene.ask_for(desired(1, IMAGE)).await;
+        scene.until_running(1).await;
+        scene.ask_for(desired(2, NEXT_IMAGE)).await;
+        scene.until_running(2).await;
+        scene.stop().await;
+        assert_eq!(scene.calls("images.prune"), 0, "it is kept for a while");
+        scene.settings.tuning.keep_images = Duration::from_millis(300);
+        scene.start();
+        until("collected", async || scene.calls("images.prune") == 1).await;
+        assert!(
+            scene.world.running_image(&unit()).is_some(),
+            "the running one stays"
+        );
+        // Going back costs a pull now.
+        let pulls = scene.calls("images.pull");
+        scene.ask_for(desired(3, IMAGE)).await;
+        scene.until_running(3).await;
+        assert_eq!(scene.calls("images.pull"), pulls + 1);
     })
     .await;
 }

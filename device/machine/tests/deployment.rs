@@ -64,7 +64,7 @@ fn every_stage_takes_every_fact_or_says_that_it_is_illegal() {
         (Stage::Installing, "......xxxxx......xxxxxxx..........xx."),
         (Stage::InstallFailed, "......xxxxxxxxxxxxxxxxxx..........xx."),
         (Stage::StopIgnored, "......xxxxxxxxxxxx................xx."),
-        (Stage::Starting, "......xxxxxxxxxxx.x...............xx."),
+        (Stage::Starting, "......xxxxxxxxxxx.................xx."),
         (Stage::Running, "......xxxxxxxxxxxxxxxxxx..........xx."),
         (Stage::Finished, "......xxxxxxxxxxxxxxxxxx..........xx."),
         (Stage::Down, "......xxxxxxxxxxxxxxxxxx..........xx."),
@@ -88,7 +88,10 @@ fn the_old_version_is_not_touched_before_the_new_image_is_there() {
     let (state, effects) = take(&state, installed(true, Some("i1")));
     assert!(matches!(effects.as_slice(), [Effect::Start(Start { replaces: Some(old), .. })] if old == "i1"));
     assert_eq!(state.stage(), Stage::Replacing, "the old run is being stopped");
-    let (state, effects) = take(&state, Fact::Observed(Observation::Activating));
+    let (state, effects) = take(
+        &state,
+        Fact::Observed(Observation::Activating { invocation: None }),
+    );
     assert_eq!((state.stage(), effects), (Stage::Starting, vec![]));
     assert_eq!(state.running, None);
 }
@@ -324,7 +327,14 @@ fn ignored() -> State {
     let (state, _) = take(&running(), Fact::Desired(target(2, "b", true)));
     let (state, _) = take(&state, installed(true, Some("i1")));
     let failure = failure("stop-signal-ignored", Retry::Seldom);
-    take(&state, Fact::StopIgnored(failure)).0
+    take(
+        &state,
+        Fact::StopIgnored {
+            invocation: None,
+            failure,
+        },
+    )
+    .0
 }
 
 #[test]
@@ -346,12 +356,74 @@ fn what_ignores_the_signal_and_must_not_be_killed_goes_on_and_is_asked_again_sel
     assert_eq!(state.running.unwrap().of.generation, 1);
 }
 
+/// Version 1 still starts when version 2 is to replace it: it does not end when asked, and must not be killed.
+fn ignored_while_it_starts() -> State {
+    let begun = after([
+        Fact::Desired(target(1, "a", false)),
+        Fact::PullBegan,
+        pulled(),
+        installed(true, None),
+    ]);
+    let (state, _) = take(&begun, Fact::Desired(target(2, "b", true)));
+    let coming = Found::Coming {
+        invocation: Some("i1".to_owned()),
+    };
+    let (state, _) = take(
+        &state,
+        Fact::Installed {
+            changed: true,
+            found: coming,
+        },
+    );
+    let invocation = Some("i1".to_owned());
+    let failure = failure("stop-signal-ignored", Retry::Seldom);
+    take(&state, Fact::StopIgnored { invocation, failure }).0
+}
+
+fn activating(invocation: &str) -> Fact {
+    Fact::Observed(Observation::Activating {
+        invocation: Some(invocation.to_owned()),
+    })
+}
+
+#[test]
+fn what_ignores_the_signal_while_it_still_starts_is_not_taken_for_the_new_version() {
+    let state = ignored_while_it_starts();
+    assert_eq!(state.stage(), Stage::StopIgnored);
+    for fact in [activating("i1"), active("i1", 60_000)] {
+        let (same, effects) = take(&state, fact);
+        assert_eq!((&same, effects), (&state, vec![]));
+    }
+    // It is known for what it is when it is asked again.
+    let (_, effects) = take(&state, Fact::RetryDue(Timer::Unit));
+    let [Effect::Start(start)] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    let overtaken = start.overtakes.as_ref().unwrap();
+    assert_eq!(
+        (overtaken.invocation.as_deref(), overtaken.generation),
+        (Some("i1"), 1)
+    );
+    // Any other start is one of the new version.
+    assert_eq!(take(&state, activating("i2")).0.stage(), Stage::Starting);
+}
+
+#[test]
+fn a_signal_that_could_not_be_sent_to_anybody_is_a_failed_start() {
+    let (state, _) = take(&running(), Fact::Desired(target(2, "b", true)));
+    let (state, _) = take(&state, installed(true, None));
+    let (invocation, failure) = (None, failure("stop-failed", Retry::Soon));
+    let (state, _) = take(&state, Fact::StopIgnored { invocation, failure });
+    assert_eq!(state.stage(), Stage::Down);
+    assert!(state.next_try().is_some());
+}
+
 #[test]
 fn what_ends_by_itself_after_all_makes_room_for_the_new_version() {
     let stopped = Fact::Observed(Observation::Stopped(failure("stopped", Retry::Soon)));
     for fact in [
         active("i2", 60_000),
-        Fact::Observed(Observation::Activating),
+        Fact::Observed(Observation::Activating { invocation: None }),
         Fact::Observed(Observation::Finished),
         stopped,
     ] {
@@ -410,12 +482,18 @@ fn the_figures_of_a_cut_over_are_kept_for_a_change_of_version_and_for_nothing_el
     assert_eq!(running().cutover, None, "nothing was replaced");
     let (state, _) = take(&running(), Fact::Desired(target(2, "b", true)));
     let (state, _) = take(&state, installed(true, Some("i1")));
-    let (state, _) = take(&state, Fact::Observed(Observation::Activating));
+    let (state, _) = take(
+        &state,
+        Fact::Observed(Observation::Activating { invocation: None }),
+    );
     let (state, _) = take(&state, started("i2", 60_000));
     let cutover = state.cutover.unwrap();
     assert_eq!((cutover.from, cutover.gap.stop, cutover.gap.down), (1, 300, 700));
     // A restart of the same version is none, and leaves what is known.
-    let (after, _) = take(&state, Fact::Observed(Observation::Activating));
+    let (after, _) = take(
+        &state,
+        Fact::Observed(Observation::Activating { invocation: None }),
+    );
     let (after, _) = take(&after, started("i3", 60_000));
     assert_eq!(after.cutover, state.cutover);
     let (state, _) = take(&state, Fact::Desired(target(3, "c", true)));
@@ -467,7 +545,7 @@ fn a_container_that_is_done_is_not_started_again() {
     assert_eq!((state.running.as_ref(), state.failure()), (None, None));
     for fact in [
         Fact::RetryDue(Timer::Unit),
-        Fact::Observed(Observation::Activating),
+        Fact::Observed(Observation::Activating { invocation: None }),
         finished(),
         // The same specification under a new generation, as when its selector changed.
         Fact::Desired(target(2, "a", false)),
@@ -519,7 +597,10 @@ fn after_a_reboot_the_run_that_systemd_started_is_taken_over() {
     assert_eq!((up.stage(), effects), (Stage::Running, vec![]));
     assert_eq!(up.running.unwrap().run.invocation, "i2");
     // Still starting: not running until it is.
-    let (state, effects) = take(&state, Fact::Observed(Observation::Activating));
+    let (state, effects) = take(
+        &state,
+        Fact::Observed(Observation::Activating { invocation: None }),
+    );
     assert_eq!(state.stage(), Stage::Starting);
     assert!(matches!(effects.as_slice(), [Effect::Start(_)]));
 }
@@ -676,7 +757,10 @@ fn a_container_that_ignores_its_signal_is_told_all_the_while_it_is_asked_again()
     let (state, _) = take(&state, installed(true, Some("i1")));
     let (state, _) = take(
         &state,
-        Fact::StopIgnored(failure("stop-signal-ignored", Retry::Seldom)),
+        Fact::StopIgnored {
+            invocation: None,
+            failure: failure("stop-signal-ignored", Retry::Seldom),
+        },
     );
     let marks = state.marks.len();
     let (asking, effects) = take(&state, Fact::RetryDue(Timer::Unit));
@@ -686,7 +770,10 @@ fn a_container_that_ignores_its_signal_is_told_all_the_while_it_is_asked_again()
     // In vain, and again after a restart of the agent.
     let (ignored, _) = take(
         &asking,
-        Fact::StopIgnored(failure("stop-signal-ignored", Retry::Seldom)),
+        Fact::StopIgnored {
+            invocation: None,
+            failure: failure("stop-signal-ignored", Retry::Seldom),
+        },
     );
     assert!(ignored.next_try().is_some() && ignored.marks.len() == marks);
     let (resumed, effects) = take(&asking, Fact::Resumed);

@@ -77,9 +77,15 @@ fn forget_what_decides_nothing(state: &mut State) {
             (*next_try, *was) = (next_try.map(|_| 0), None);
         }
         Unit::StopIgnored {
-            failure, next_try, ..
+            failure,
+            next_try,
+            overtakes,
+            ..
+        } => {
+            plain(failure);
+            (*next_try, *overtakes) = (next_try.map(|_| 0), None);
         }
-        | Unit::InstallFailed {
+        Unit::InstallFailed {
             failure, next_try, ..
         }
         | Unit::Down {

@@ -55,7 +55,12 @@ pub enum Fact {
     /// [`Effect::Start`] came to an init container.
     InitRuns(InitStep),
     /// [`Effect::Start`] did not come to the start: what it was to replace goes on, and must not be killed.
-    StopIgnored(Failure),
+    StopIgnored {
+        /// Invocation that goes on.
+        invocation: Option<String>,
+        /// Why it does.
+        failure: Failure,
+    },
     /// [`Effect::Start`] ended well: the start job succeeded.
     Started {
         /// The run that came of it.
@@ -103,13 +108,13 @@ impl Fact {
             Self::Installed { .. } => "installed",
             Self::InstallFailed(_) => "install-failed",
             Self::InitRuns(_) => "init-runs",
-            Self::StopIgnored(_) => "stop-ignored",
+            Self::StopIgnored { .. } => "stop-ignored",
             Self::Started { .. } => "started",
             Self::Finished => "finished",
             Self::StartFailed { .. } => "start-failed",
             Self::StillRestarting(_) => "still-restarting",
             Self::Observed(Observation::Active(_)) => "observed-active",
-            Self::Observed(Observation::Activating) => "observed-activating",
+            Self::Observed(Observation::Activating { .. }) => "observed-activating",
             Self::Observed(Observation::Finished) => "observed-finished",
             Self::Observed(Observation::Stopped(_)) => "observed-stopped",
             Self::Drifted(_) => "drifted",
@@ -141,7 +146,10 @@ pub enum Observation {
     /// It runs.
     Active(Run),
     /// A start job of it runs.
-    Activating,
+    Activating {
+        /// Invocation that it is the start of; `None` while the start waits for init containers.
+        invocation: Option<String>,
+    },
     /// It ended well, and its restart policy asks for no other run.
     Finished,
     /// It does not run, even if systemd means to start it again.

@@ -75,7 +75,7 @@ pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Illegal
         Fact::Installed { changed, found } => turn.installed(changed, found),
         Fact::InstallFailed(failure) => turn.install_failed(failure),
         Fact::InitRuns(step) => turn.init_runs(step),
-        Fact::StopIgnored(failure) => turn.stop_ignored(failure),
+        Fact::StopIgnored { invocation, failure } => turn.stop_ignored(invocation, failure),
         Fact::Started { run, gap } => turn.started(run, gap),
         Fact::Finished => turn.finished(),
         Fact::StartFailed {

@@ -12,7 +12,7 @@ impl Turn {
     pub(super) fn observed(&mut self, observation: Observation) -> bool {
         match observation {
             Observation::Active(run) => self.seen_active(run),
-            Observation::Activating => self.seen_activating(),
+            Observation::Activating { invocation } => self.seen_activating(invocation.as_deref()),
             Observation::Finished => self.seen_finished(),
             Observation::Stopped(failure) => self.seen_stopped(failure),
         }
@@ -76,7 +76,7 @@ impl Turn {
         self.begin_start(of, Some(replaces), from);
     }
 
-    fn seen_activating(&mut self) -> bool {
+    fn seen_activating(&mut self, invocation: Option<&str>) -> bool {
         match &self.state.unit {
             Unit::None => return false,
             Unit::Up { of } => {
@@ -86,7 +86,12 @@ impl Turn {
                 self.start(of, replaces);
             }
             Unit::Starting { .. } => self.state.running = None,
-            Unit::StopIgnored { .. } => self.ended_after_all(),
+            // The start that would not end may still be under way itself.
+            Unit::StopIgnored { replaces, .. } => {
+                if invocation != Some(replaces.as_str()) {
+                    self.ended_after_all();
+                }
+            }
             // A start asked for here would run what is done once more, were it over by then.
             Unit::Installing { .. }
             | Unit::InstallFailed { .. }

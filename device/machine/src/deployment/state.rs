@@ -172,6 +172,9 @@ pub enum Unit {
         /// Generation of the other version that goes on.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<u64>,
+        /// The start by other files that was under way, if it was that which would not end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        overtakes: Option<Overtaken>,
         /// Why it goes on.
         failure: Failure,
         /// When it is asked again; `None` while it is being asked.

@@ -73,7 +73,12 @@ impl Turn {
                 overtakes,
                 ..
             } => (of.clone(), replaces.clone(), overtakes.clone()),
-            Unit::StopIgnored { of, replaces, .. } => (of.clone(), Some(replaces.clone()), None),
+            Unit::StopIgnored {
+                of,
+                replaces,
+                overtakes,
+                ..
+            } => (of.clone(), Some(replaces.clone()), overtakes.clone()),
             Unit::None
             | Unit::Installing { .. }
             | Unit::InstallFailed { .. }
@@ -254,26 +259,42 @@ impl Turn {
         }
     }
 
-    pub(super) fn stop_ignored(&mut self, failure: Failure) -> bool {
-        let (Unit::Starting {
-            of,
-            replaces: Some(replaces),
-            from,
-            ..
-        }
-        | Unit::StopIgnored {
-            of, replaces, from, ..
-        }) = &self.state.unit
-        else {
-            return false;
+    pub(super) fn stop_ignored(&mut self, invocation: Option<String>, failure: Failure) -> bool {
+        let (of, known, from, overtakes) = match &self.state.unit {
+            Unit::Starting {
+                of,
+                replaces,
+                from,
+                overtakes,
+                ..
+            } => (of.clone(), replaces.clone(), *from, overtakes.clone()),
+            Unit::StopIgnored {
+                of,
+                replaces,
+                from,
+                overtakes,
+                ..
+            } => (of.clone(), Some(replaces.clone()), *from, overtakes.clone()),
+            Unit::None
+            | Unit::Installing { .. }
+            | Unit::InstallFailed { .. }
+            | Unit::Up { .. }
+            | Unit::Finished { .. }
+            | Unit::Down { .. }
+            | Unit::Removing { .. } => return false,
         };
-        let (of, replaces, from) = (of.clone(), replaces.clone(), *from);
+        let Some(replaces) = invocation.or(known) else {
+            // Nothing that could go on: only the asking failed.
+            self.down(of, failure);
+            return true;
+        };
         self.state.unit_tries = self.state.unit_tries.saturating_add(1);
         let next_try = self.retry(Timer::Unit, &failure, self.state.unit_tries);
         self.state.unit = Unit::StopIgnored {
             of,
             replaces,
             from,
+            overtakes,
             failure,
             next_try,
         };

@@ -115,7 +115,10 @@ pub(crate) fn alphabet() -> Vec<Fact> {
         coming(true),
         Fact::InstallFailed(soon()),
         init_runs(),
-        Fact::StopIgnored(failure("stop-signal-ignored", Retry::Seldom)),
+        Fact::StopIgnored {
+            invocation: None,
+            failure: failure("stop-signal-ignored", Retry::Seldom),
+        },
         started("i2", 6),
         Fact::Finished,
         Fact::StartFailed {
@@ -129,7 +132,7 @@ pub(crate) fn alphabet() -> Vec<Fact> {
         Fact::StillRestarting(soon()),
         Fact::Observed(Observation::Active(run("i1", 5))),
         Fact::Observed(Observation::Active(run("i3", 7))),
-        Fact::Observed(Observation::Activating),
+        Fact::Observed(Observation::Activating { invocation: None }),
         Fact::Observed(Observation::Stopped(soon())),
         Fact::Observed(Observation::Stopped(ended("exited-early", true))),
         Fact::Observed(Observation::Stopped(failure("container-failed", Retry::Never))),
@@ -186,7 +189,10 @@ pub(crate) fn one_of_each_stage() -> Vec<(Stage, State)> {
             Stage::StopIgnored,
             with(
                 replacing(),
-                StopIgnored(failure("stop-signal-ignored", Retry::Seldom)),
+                StopIgnored {
+                    invocation: None,
+                    failure: failure("stop-signal-ignored", Retry::Seldom),
+                },
             ),
         ),
         (Stage::Starting, after([desired(), pulled(), installed()])),

@@ -47,7 +47,7 @@ impl<H: Host> Place<H> {
             let facts = self.units().facts(&self.unit).await.ok()?;
             let same = facts.invocation_id.as_ref().is_some_and(|id| id.as_str() == old);
             let ending = same && !facts.is_down();
-            return (!ending).then_some(Fact::Observed(Observation::Activating));
+            return (!ending).then(|| Fact::Observed(activating(&facts)));
         }
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         for (i, init) in inits.iter().enumerate() {
@@ -83,7 +83,7 @@ impl<H: Host> Place<H> {
         }
         // Its start waits for its init containers, as after a boot: it looks at rest and is not.
         if facts.is_down() && facts.job_pending {
-            return Some(Observation::Activating);
+            return Some(Observation::Activating { invocation: None });
         }
         // Of a unit that was not up, only a run of it counts: one that never ran looks as if it had ended well.
         if failures::ended_well(facts, policy) && (was_up || failures::ran_well(facts)) {
@@ -102,6 +102,11 @@ impl<H: Host> Place<H> {
             };
             return Some(Observation::Stopped(failures::of_stop(policy, end)));
         }
-        (facts.active_state == ActiveState::Activating).then_some(Observation::Activating)
+        (facts.active_state == ActiveState::Activating).then(|| activating(facts))
     }
+}
+
+fn activating(facts: &UnitFacts) -> Observation {
+    let invocation = facts.invocation_id.as_ref().map(|id| id.as_str().to_owned());
+    Observation::Activating { invocation }
 }

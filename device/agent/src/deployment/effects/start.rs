@@ -35,7 +35,10 @@ pub(in crate::deployment) struct Replaced {
 /// Why nothing was started.
 enum Trouble {
     /// What was to be replaced goes on.
-    Ignored(Failure),
+    Ignored {
+        invocation: Option<String>,
+        failure: Failure,
+    },
     /// The same failed before, and systemd starts it again when its pause is over.
     Restarting(Box<UnitFacts>),
     /// systemd says so.
@@ -72,7 +75,9 @@ impl<H: Host> Place<H> {
                     facts: Box::new(facts),
                 },
             },
-            Err(Trouble::Ignored(failure)) => return Fact::StopIgnored(failure),
+            Err(Trouble::Ignored { invocation, failure }) => {
+                return Fact::StopIgnored { invocation, failure };
+            }
             Err(Trouble::Restarting(facts)) => return self.still_restarting(&order, &facts).await,
             Err(Trouble::Units(error)) => error,
         };
@@ -92,9 +97,13 @@ impl<H: Host> Place<H> {
         if let Some(old) = stale.filter(|old| !old.manners.kill && !facts.is_down() && !facts.is_restarting())
         {
             asked = Some(self.shared.host.clock().monotonic());
-            self.ask_to_end(old.invocation.as_deref(), &old.words(), &old.manners)
+            let invocation = facts.invocation_id.as_ref().map(InvocationId::as_str);
+            self.ask_to_end(invocation, &old.words(), &old.manners)
                 .await
-                .map_err(Trouble::Ignored)?;
+                .map_err(|failure| Trouble::Ignored {
+                    invocation: invocation.map(str::to_owned),
+                    failure,
+                })?;
             facts = self.units().facts(unit).await?;
             stale = order.stale(&facts);
         }
@@ -212,8 +221,10 @@ impl Order {
         let id = facts.invocation_id.as_ref().map(InvocationId::as_str);
         let is_it = |old: &&Replaced| old.invocation.as_deref() == id;
         let replaced = self.replaces.as_ref().filter(is_it).filter(|_| facts.is_up());
-        // Also once it came up: it came up by other files.
-        let overtaken = self.overtakes.as_ref().filter(is_it);
+        // Also once it came up: it came up by other files, or after other init containers. One that had no invocation yet may have
+        // got any since.
+        let of_it = |old: &&Replaced| old.invocation.is_none() || is_it(old);
+        let overtaken = self.overtakes.as_ref().filter(of_it);
         replaced.or(overtaken.filter(|_| facts.is_up() || facts.is_coming()))
     }
 }
