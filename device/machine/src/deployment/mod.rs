@@ -24,8 +24,10 @@
 mod backoff;
 mod event;
 mod goal;
+mod install;
 mod seen;
 mod stage;
+mod start;
 mod state;
 mod turn;
 mod unit;
