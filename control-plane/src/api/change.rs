@@ -8,21 +8,24 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use fleet_protocol::bucket::PairKey;
+use fleet_protocol::DeploymentName;
 use fleet_protocol::deployment::name_problem;
 use fleet_protocol::event::{self, FleetEvent};
 use fleet_protocol::score::{FieldError, label_problems};
-use fleet_protocol::{Deployment, DeploymentName, wire};
 use tracing::Instrument;
 
 use super::read::asked;
 use super::types::{ACTOR_HEADER, ChangeAnswer, ChangeQuery, Outcome, ProblemDetails, PutDeployment};
 use super::{ApiError, ApiState};
 use crate::deploy::lint::{Warning, lint_score};
-use crate::fleet::{Fleet, Slot, Value};
+use crate::fleet::Fleet;
 use crate::history::{Late, OPERATOR};
 use crate::metrics::WriteOutcome;
 use crate::store::{BucketId, WriteError};
+
+mod decision;
+
+use decision::{Decision, decide_delete, decide_put};
 
 /// How often a change is tried when somebody else changes the same thing.
 const TRIES: u32 = 5;
@@ -195,17 +198,6 @@ enum Refused {
     Write(WriteError),
     /// It was changed; its line is not in the history yet.
     Line(Late),
-}
-
-/// What a change comes to.
-struct Decision {
-    outcome: Outcome,
-    /// The generation that is there; 0 for none.
-    before: u64,
-    generation: u64,
-    devices: u64,
-    /// Revision to expect, and the value (`None` deletes); nothing to write when unchanged.
-    write: Option<(u64, Option<Bytes>)>,
 }
 
 impl Request {
@@ -392,91 +384,6 @@ async fn look_again(mut version: tokio::sync::watch::Receiver<u64>) {
     tokio::time::timeout(Duration::from_millis(500), version.changed())
         .await
         .ok();
-}
-
-fn decide_put(fleet: &Fleet, name: &DeploymentName, wanted: &PutDeployment) -> Result<Decision, ApiError> {
-    let slot = fleet.deployment(name).and_then(|entry| entry.slot());
-    refuse_newer(name, slot)?;
-    let known = slot.and_then(Slot::read);
-    let before = known.map_or(0, |known| known.generation);
-    let (generation, outcome) = match known {
-        Some(known) if known.spec == wanted.spec && known.labels == wanted.labels => {
-            (before, Outcome::Unchanged)
-        }
-        // The generation counts changes of the specification; devices need not hear of labels.
-        Some(known) if known.spec == wanted.spec => (before, Outcome::Changed),
-        Some(_) => (before + 1, Outcome::Changed),
-        None => (first_generation(fleet, name, slot), Outcome::Created),
-    };
-    let deployment = Deployment {
-        protocol: fleet_protocol::PROTOCOL_VERSION,
-        name: name.clone(),
-        labels: wanted.labels.clone(),
-        generation,
-        spec: wanted.spec.clone(),
-    };
-    let expected = slot.map_or(0, |slot| slot.revision);
-    let write = (outcome != Outcome::Unchanged).then(|| (expected, Some(wire::encode(&deployment).into())));
-    let devices = fleet.selected(&wanted.spec.selector).count() as u64;
-    Ok(Decision {
-        outcome,
-        before,
-        generation,
-        devices,
-        write,
-    })
-}
-
-/// A deployment that is made anew must not take a generation that a device has seen: it would look as if the device ran the
-/// new one already. Each generation costs at least one write, so none is above the key's last revision; and where the store
-/// was lost, the devices' own reports say what they have seen.
-fn first_generation(fleet: &Fleet, name: &DeploymentName, slot: Option<&Slot<Deployment>>) -> u64 {
-    let marker = slot.map_or(0, |slot| slot.revision);
-    let devices = fleet
-        .deployment(name)
-        .into_iter()
-        .flat_map(crate::fleet::DeploymentEntry::devices);
-    let seen = devices.filter_map(|device| {
-        let key = PairKey {
-            device: device.clone(),
-            deployment: name.clone(),
-        };
-        fleet.pair(&key).map(crate::fleet::Pair::newest_generation)
-    });
-    seen.max().unwrap_or(0).max(marker) + 1
-}
-
-fn decide_delete(fleet: &Fleet, name: &DeploymentName) -> Result<Decision, ApiError> {
-    let missing = || ApiError::not_found("deployment", name.as_str());
-    let entry = fleet.deployment(name).ok_or_else(missing)?;
-    let slot = entry.slot();
-    refuse_newer(name, slot)?;
-    let devices = entry.devices().count() as u64;
-    let lost = slot.is_none() && devices > 0;
-    if !lost && slot.is_none_or(Slot::is_gone) {
-        return Err(missing());
-    }
-    let before = slot.and_then(Slot::read).map_or(0, |known| known.generation);
-    let expected = slot.map_or(0, |slot| slot.revision);
-    Ok(Decision {
-        outcome: Outcome::Deleted,
-        before,
-        generation: before,
-        devices,
-        write: Some((expected, None)),
-    })
-}
-
-fn refuse_newer(name: &DeploymentName, slot: Option<&Slot<Deployment>>) -> Result<(), ApiError> {
-    match slot.map(|slot| &slot.value) {
-        Some(Value::Unreadable(why)) if why.kind == "value-of-newer-version" => Err(ApiError::new(
-            StatusCode::CONFLICT,
-            why.kind,
-            format!("deployment {name} was written by a newer control plane"),
-            why.detail.clone(),
-        )),
-        _ => Ok(()),
-    }
 }
 
 fn actor(headers: &HeaderMap) -> Result<String, ApiError> {

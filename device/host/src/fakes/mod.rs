@@ -13,6 +13,7 @@ mod files;
 mod journal;
 mod podman;
 mod script;
+mod systemd;
 mod units;
 mod world;
 
