@@ -45,8 +45,12 @@ const LONGEST_ACTOR: usize = 64;
     responses(
         (status = 200, description = "Changed or unchanged", body = ChangeAnswer),
         (status = 201, description = "Created", body = ChangeAnswer),
+        (status = 400, description = "A header or the query cannot be understood", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "Changed by somebody else at the same time (`conflict`), or written by a newer control plane", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 412, description = "Another generation", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 422, description = "Fields are wrong", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 413, description = "Larger than the store takes", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 422, description = "Fields are wrong (`invalid`), or have warnings and `strict` was asked for (`warnings`)", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 500, description = "The lint of the init containers ended (`lint-failed`); nothing was written", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, description = "Recovering, or NATS is away", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
@@ -117,9 +121,11 @@ async fn warnings_of(name: &str, wanted: &PutDeployment, strict: bool) -> Result
     ),
     responses(
         (status = 200, body = ChangeAnswer),
-        (status = 404, body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 412, body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 503, body = ProblemDetails, content_type = "application/problem+json")
+        (status = 400, description = "A header or the query cannot be understood", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 404, description = "There is none", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "Changed by somebody else at the same time (`conflict`), or written by a newer control plane", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 412, description = "Another generation", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "Recovering, or NATS is away", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
 pub(super) async fn delete(
