@@ -383,9 +383,18 @@ async fn a_container_that_is_not_healthy_yet_is_not_killed_either_when_that_is_f
         let world = scene.world.clone();
         until("begun", async || !world.begun().is_empty()).await;
         scene.world.ignores_signals(&web(), true);
-        scene.ask_for(polite(2, NEXT_IMAGE)).await;
+        // Without a policy of its own, which does not lift the ban.
+        scene.ask_for(desired(2, NEXT_IMAGE)).await;
         until_told_ignored(&scene, 2).await;
         assert_eq!(scene.world.begun().len(), 1, "the first run goes on");
+        // Asked for once more, and a third version.
+        scene.ask_for(desired(3, NEXT_IMAGE)).await;
+        until_told_ignored(&scene, 3).await;
+        scene.world.registry_holds(THIRD, 1);
+        scene.ask_for(desired(4, THIRD)).await;
+        until_told_ignored(&scene, 4).await;
+        scene.ask_for(desired(2, NEXT_IMAGE)).await;
+        until_told_ignored(&scene, 2).await;
         // It gets healthy, and is not taken for the new version: not now, and not by the next agent.
         scene.world.comes_up(&web());
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -429,6 +438,85 @@ async fn images_that_lost_their_last_user_under_an_agent_that_is_gone_are_collec
         scene.ask_for(desired(3, IMAGE)).await;
         scene.until_running(3).await;
         assert_eq!(scene.calls("images.pull"), pulls + 1);
+    })
+    .await;
+}
+
+/// The files of the new version are there, and systemd has not read them: what it starts is the old one.
+#[tokio::test]
+async fn a_version_that_systemd_did_not_load_is_not_told_to_run() {
+    scene(async |mut scene| {
+        scene.start();
+        scene.ask_for(desired(1, IMAGE)).await;
+        scene.until_running(1).await;
+        let digest = scene.world.registry_holds(NEXT_IMAGE, 2);
+        scene.world.fail_nth("units.take_up", 1);
+        scene.ask_for(desired(2, NEXT_IMAGE)).await;
+        let state = scene.until_running(2).await;
+        assert!(
+            scene
+                .world
+                .fired()
+                .iter()
+                .any(|fault| fault.contains("units.take_up"))
+        );
+        assert_eq!(state.running.unwrap().digest, Some(digest.to_string()));
+        let runs = scene.world.running_image(&unit()).unwrap();
+        assert!(runs.contains(digest.as_str()), "{runs}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_restart_that_never_came_about_leaves_the_old_version_what_it_is() {
+    scene(async |mut scene| {
+        scene.start();
+        scene.ask_for(polite(1, IMAGE)).await;
+        let old = scene.until_running(1).await.running.unwrap();
+        let digest = scene.world.registry_holds(NEXT_IMAGE, 2);
+        scene.world.ignores_signals(&web(), true);
+        scene.world.fail_nth("units.facts", 2);
+        scene.ask_for(desired(2, NEXT_IMAGE)).await;
+        // However often it is tried, and looked at: it runs on, as generation 1.
+        let state = until_ignored(&scene, 2).await;
+        assert!(
+            scene
+                .world
+                .fired()
+                .iter()
+                .any(|fault| fault.contains("units.facts"))
+        );
+        assert_eq!(
+            (runs(&state), state.running.unwrap().invocation_id),
+            (Some(1), old.invocation_id)
+        );
+        scene.world.ignores_signals(&web(), false);
+        scene.stop().await;
+        scene.start();
+        let state = scene.until_running(2).await;
+        assert_eq!(state.running.unwrap().digest, Some(digest.to_string()));
+    })
+    .await;
+}
+
+/// systemd would end it after the new version's grace period, which is shorter.
+#[tokio::test]
+async fn a_longer_grace_period_of_the_old_version_is_kept_by_the_agent() {
+    scene(async |mut scene| {
+        let patient = r#"{"stop_signal":"SIGINT","grace_period":"2s"}"#;
+        let hasty = r#"{"grace_period":"1s"}"#;
+        run_first(&mut scene, with_policy(1, IMAGE, patient)).await;
+        scene.world.ignores_signals(&web(), true);
+        let began = std::time::Instant::now();
+        scene.ask_for(with_policy(2, NEXT_IMAGE, hasty)).await;
+        scene.until_running(2).await;
+        assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+        let calls = scene.world.calls();
+        let at = |call: &str| calls.iter().position(|made| made.starts_with(call)).unwrap();
+        assert!(
+            at("containers.signal web SIGINT") < at("units.restart"),
+            "{calls:#?}"
+        );
     })
     .await;
 }

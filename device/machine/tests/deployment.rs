@@ -390,10 +390,12 @@ fn activating(invocation: &str) -> Fact {
 fn what_ignores_the_signal_while_it_still_starts_is_not_taken_for_the_new_version() {
     let state = ignored_while_it_starts();
     assert_eq!(state.stage(), Stage::StopIgnored);
-    for fact in [activating("i1"), active("i1", 60_000)] {
-        let (same, effects) = take(&state, fact);
-        assert_eq!((&same, effects), (&state, vec![]));
-    }
+    let (same, effects) = take(&state, activating("i1"));
+    assert_eq!((&same, effects), (&state, vec![]));
+    // It came up after all, and runs as what it is.
+    let (up, effects) = take(&state, active("i1", 60_000));
+    assert_eq!((up.stage(), effects), (Stage::StopIgnored, vec![]));
+    assert_eq!(up.running.unwrap().of.generation, 1);
     // It is known for what it is when it is asked again.
     let (_, effects) = take(&state, Fact::RetryDue(Timer::Unit));
     let [Effect::Start(start)] = effects.as_slice() else {
@@ -401,11 +403,111 @@ fn what_ignores_the_signal_while_it_still_starts_is_not_taken_for_the_new_versio
     };
     let overtaken = start.overtakes.as_ref().unwrap();
     assert_eq!(
-        (overtaken.invocation.as_deref(), overtaken.generation),
+        (overtaken.invocation.as_deref(), overtaken.of.generation),
         (Some("i1"), 1)
     );
     // Any other start is one of the new version.
     assert_eq!(take(&state, activating("i2")).0.stage(), Stage::Starting);
+}
+
+/// The bus was lost, or the job cancelled: nothing ended.
+fn never_came_about() -> Fact {
+    Fact::StartFailed {
+        failure: failure("units-disconnected", Retry::Soon),
+        image_missing: false,
+    }
+}
+
+fn generation_up(state: &State) -> Option<u64> {
+    state.running.as_ref().map(|running| running.of.generation)
+}
+
+#[test]
+fn a_start_that_never_came_about_does_not_make_the_old_run_one_of_the_new_version() {
+    let (state, _) = take(&running(), Fact::Desired(target(2, "b", true)));
+    let (state, _) = take(&state, installed(true, Some("i1")));
+    let (state, _) = take(&state, never_came_about());
+    assert_eq!((state.stage(), generation_up(&state)), (Stage::Down, Some(1)));
+    // Seen to be up, it is still the old one; seen to have ended, it is not the new one's end.
+    let (state, effects) = take(&state, active("i1", 5));
+    assert_eq!(
+        (state.stage(), generation_up(&state), effects),
+        (Stage::Down, Some(1), vec![])
+    );
+    let (over, _) = take(&state, Fact::Observed(Observation::Finished));
+    assert_eq!((over.stage(), generation_up(&over)), (Stage::Down, None));
+    assert!(over.next_try().is_some());
+    // The next try replaces it, as what it is.
+    let (state, _) = take(&state, Fact::RetryDue(Timer::Unit));
+    let (state, _) = take(&state, installed(false, Some("i1")));
+    assert_eq!(
+        (state.stage(), generation_up(&state)),
+        (Stage::Replacing, Some(1))
+    );
+    // A run with another name is of the files that are there.
+    let (state, _) = take(&state, never_came_about());
+    assert_eq!(take(&state, active("i2", 60_000)).0.stage(), Stage::Running);
+}
+
+#[test]
+fn a_start_that_is_overtaken_stays_known_for_what_it_is_through_failures_and_a_third_version() {
+    let begun = after([
+        Fact::Desired(target(1, "a", false)),
+        Fact::PullBegan,
+        pulled(),
+        installed(true, None),
+    ]);
+    let coming = |id: &str| Fact::Installed {
+        changed: false,
+        found: Found::Coming {
+            invocation: Some(id.to_owned()),
+        },
+    };
+    let overtaken = |effects: &[Effect]| match effects {
+        [Effect::Start(start)] => start.overtakes.as_ref().map(|older| older.of.generation),
+        other => panic!("{other:?}"),
+    };
+    let (state, _) = take(&begun, Fact::Desired(target(2, "b", true)));
+    // Its files could not be loaded at first.
+    let (state, _) = take(&state, Fact::InstallFailed(failure("disk-full", Retry::Soon)));
+    let (state, _) = take(&state, Fact::RetryDue(Timer::Unit));
+    let (state, effects) = take(&state, coming("i1"));
+    assert_eq!(overtaken(&effects), Some(1));
+    // Then the bus was lost.
+    let (state, _) = take(&state, never_came_about());
+    let (state, _) = take(&state, Fact::RetryDue(Timer::Unit));
+    let (state, effects) = take(&state, coming("i1"));
+    assert_eq!(overtaken(&effects), Some(1));
+    // A third version takes its place as little for the second.
+    let (state, _) = take(&state, Fact::Desired(target(3, "c", true)));
+    let (third, effects) = take(&state, coming("i1"));
+    assert_eq!(overtaken(&effects), Some(1));
+    // Up by then, it runs as the first; and it is what a removal has to stop.
+    let (up, _) = take(&state, installed(true, Some("i1")));
+    assert_eq!(generation_up(&up), Some(1));
+    let (removing, _) = take(&third, Fact::Gone);
+    assert!(matches!(removing.unit, Unit::Removing { was: Some(spec), .. } if spec == "a"));
+    // Another start is not the first one's.
+    let (_, effects) = take(&state, coming("i2"));
+    assert_eq!(overtaken(&effects), None);
+    // Back to the first: its start need not end for its own sake.
+    let (state, _) = take(&third, Fact::Desired(target(4, "a", true)));
+    let (state, effects) = take(&state, coming("i1"));
+    assert_eq!((overtaken(&effects), state.stage()), (None, Stage::Starting));
+}
+
+#[test]
+fn going_back_to_what_runs_restarts_nothing_whatever_came_of_the_version_between() {
+    let (state, _) = take(&running(), Fact::Desired(target(2, "b", true)));
+    for between in [
+        state.clone(),
+        take(&state, Fact::InstallFailed(failure("disk-full", Retry::Soon))).0,
+    ] {
+        let (state, _) = take(&between, Fact::Desired(target(3, "a", true)));
+        let (state, effects) = take(&state, installed(true, Some("i1")));
+        assert_eq!((state.stage(), effects), (Stage::Running, vec![]));
+        assert_eq!(generation_up(&state), Some(3));
+    }
 }
 
 #[test]
@@ -679,7 +781,7 @@ fn a_start_of_an_older_version_that_is_under_way_is_started_over() {
             panic!("{effects:?}")
         };
         let overtaken = start.overtakes.as_ref().unwrap();
-        assert_eq!((overtaken.spec.as_str(), overtaken.generation), ("a", 1));
+        assert_eq!((overtaken.of.spec.as_str(), overtaken.of.generation), ("a", 1));
         assert_eq!(overtaken.invocation.as_deref(), Some("i1"));
         assert_eq!(start.replaces.as_deref(), Some("i1"), "also once it is up");
         // After a restart of the agent it is not joined either.
@@ -722,7 +824,7 @@ fn what_was_never_handed_over_is_not_what_is_overtaken() {
     let [Effect::Start(start)] = effects.as_slice() else {
         panic!("{effects:?}")
     };
-    assert_eq!(start.overtakes.as_ref().unwrap().spec, "a");
+    assert_eq!(start.overtakes.as_ref().unwrap().of.spec, "a");
 }
 
 /// After a power cut, or systemd's own restart, another run of the old version is up: how it may be ended is still its own.

@@ -62,12 +62,7 @@ fn forget_what_decides_nothing(state: &mut State) {
         *next_try = next_try.map(|_| 0);
     }
     match &mut state.unit {
-        Unit::Starting {
-            from,
-            init,
-            overtakes,
-            ..
-        } => (*from, *init, *overtakes) = (None, None, None),
+        Unit::Starting { from, init, .. } => (*from, *init) = (None, None),
         Unit::Removing {
             failure,
             next_try,
@@ -77,15 +72,9 @@ fn forget_what_decides_nothing(state: &mut State) {
             (*next_try, *was) = (next_try.map(|_| 0), None);
         }
         Unit::StopIgnored {
-            failure,
-            next_try,
-            overtakes,
-            ..
-        } => {
-            plain(failure);
-            (*next_try, *overtakes) = (next_try.map(|_| 0), None);
+            failure, next_try, ..
         }
-        Unit::InstallFailed {
+        | Unit::InstallFailed {
             failure, next_try, ..
         }
         | Unit::Down {
@@ -94,7 +83,6 @@ fn forget_what_decides_nothing(state: &mut State) {
             plain(failure);
             *next_try = next_try.map(|_| 0);
         }
-        Unit::Installing { was: Some(was), .. } => (was.generation, was.optimistic) = (0, false),
         Unit::None | Unit::Installing { .. } | Unit::Up { .. } | Unit::Finished { .. } => {}
     }
 }

@@ -123,20 +123,9 @@ impl Record {
         wanted.extend(state.unit.installed().map(|of| of.spec.as_str()));
         // How they may be stopped is in their scores.
         wanted.extend(state.running.as_ref().map(|running| running.of.spec.as_str()));
-        match &state.unit {
-            Unit::Removing { was: Some(spec), .. } => {
-                wanted.insert(spec);
-            }
-            Unit::Installing { was: Some(was), .. } => {
-                wanted.insert(&was.spec);
-            }
-            Unit::Starting {
-                overtakes: Some(overtaken),
-                ..
-            } => {
-                wanted.insert(&overtaken.spec);
-            }
-            _ => {}
+        wanted.extend(state.older.as_ref().map(|older| older.of.spec.as_str()));
+        if let Unit::Removing { was: Some(spec), .. } = &state.unit {
+            wanted.insert(spec);
         }
         if let Goal::Fetching { target, .. }
         | Goal::FetchFailed { target, .. }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::At;
-use super::state::{Digests, Failure, Gap, InitStep, Installed, Overtaken, Progress, Run, Target};
+use super::state::{Digests, Failure, Gap, InitStep, Installed, Older, Progress, Run, Target};
 
 /// A fact, with what the machine may not get by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,7 +189,7 @@ pub struct Start {
     /// Invocation to be replaced: any other active one is the outcome of this very start.
     pub replaces: Option<String>,
     /// A start that was under way by other files: it is not waited for, and what comes of it is no outcome of this one.
-    pub overtakes: Option<Overtaken>,
+    pub overtakes: Option<Older>,
     /// The same was tried before and failed, and nobody asked again since.
     pub retry: bool,
 }

@@ -166,24 +166,20 @@ impl Turn {
         true
     }
 
-    /// Where nothing is on record, whatever runs from these very files was started from them. And what would not end
-    /// for another version need not end for its own.
+    /// What is of this very specification need not end for it, whatever was to take its place meanwhile. And where nothing is on
+    /// record, whatever runs from these very files was started from them.
     fn keep_for_new(&self, spec: &str) -> Keep {
-        match &self.state.unit {
-            Unit::None => Keep::AnyIfUnchanged,
-            Unit::StopIgnored { replaces, .. } => match &self.state.running {
-                Some(old) if old.of.spec == spec && old.run.invocation == *replaces => {
-                    Keep::Invocation(replaces.clone())
-                }
-                Some(_) | None => Keep::None,
-            },
-            Unit::Installing { .. }
-            | Unit::InstallFailed { .. }
-            | Unit::Starting { .. }
-            | Unit::Up { .. }
-            | Unit::Finished { .. }
-            | Unit::Down { .. }
-            | Unit::Removing { .. } => Keep::None,
+        // What is of the version that is installed itself was started by other files.
+        let anew = self.state.unit.installed().is_none_or(|of| of.spec != spec);
+        let running = self.state.running.as_ref();
+        let running = running.filter(|old| anew && old.of.spec == spec);
+        let older = self.state.older.as_ref();
+        let older = older.filter(|old| anew && old.of.spec == spec);
+        let known = running.map(|old| old.run.invocation.clone());
+        match known.or_else(|| older.and_then(|old| old.invocation.clone())) {
+            Some(invocation) => Keep::Invocation(invocation),
+            None if self.state.unit == Unit::None => Keep::AnyIfUnchanged,
+            None => Keep::None,
         }
     }
 

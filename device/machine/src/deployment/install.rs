@@ -1,7 +1,7 @@
 //! Files are handed over to systemd, and taken away again.
 
 use super::event::{Effect, Found, Timer};
-use super::state::{Failure, Goal, Installed, Keep, Overtaken, Run, Running, Unit};
+use super::state::{Failure, Goal, Installed, Keep, Older, Run, Running, Unit};
 use super::turn::Turn;
 
 impl Turn {
@@ -12,63 +12,80 @@ impl Turn {
             (self.state.unproven, self.state.cutover) = (None, None);
         }
         self.state.goal = Goal::Met;
-        let was = match &self.state.unit {
-            // Never handed over: what was before it may still be under way.
-            Unit::Installing { was, .. } => was.clone(),
-            unit => unit.installed().cloned().map(Box::new),
-        };
-        let was = was.filter(|was| was.spec != of.spec);
+        // The one before is the older one now, unless one that is older still was not got rid of.
+        let before = self.state.unit.installed().cloned();
+        let before = before.map(|of| Older { of, invocation: None });
+        let older = self.state.older.take().or(before);
+        self.state.older = older.filter(|older| older.of.spec != of.spec);
         self.ask(Effect::Install(of.clone()));
-        self.state.unit = Unit::Installing { of, keep, was };
+        self.state.unit = Unit::Installing { of, keep };
     }
 
     /// Installs what is installed once more, whatever is asked for meanwhile.
     pub(super) fn reinstall(&mut self, of: Installed, keep: Keep) {
         self.ask(Effect::Install(of.clone()));
-        self.state.unit = Unit::Installing { of, keep, was: None };
+        self.state.unit = Unit::Installing { of, keep };
     }
 
     pub(super) fn installed(&mut self, changed: bool, found: Found) -> bool {
-        let Unit::Installing { of, keep, was } = &self.state.unit else {
+        let Unit::Installing { of, keep } = &self.state.unit else {
             return false;
         };
-        let (of, was) = (of.clone(), was.clone());
-        let kept = |run: &Run| match keep {
-            Keep::None | Keep::Finished => false,
-            Keep::AnyIfUnchanged => !changed,
-            Keep::Invocation(known) => *known == run.invocation,
-        };
+        let (of, keep) = (of.clone(), keep.clone());
+        let is_kept =
+            |id: Option<&str>| matches!(&keep, Keep::Invocation(known) if Some(known.as_str()) == id);
         match found {
-            Found::Up(run) if kept(&run) => self.came_up(of, run),
+            Found::Up(run)
+                if is_kept(Some(&run.invocation)) || (keep == Keep::AnyIfUnchanged && !changed) =>
+            {
+                self.came_up(of, run);
+            }
             Found::Up(run) => {
                 let replaces = run.invocation.clone();
-                self.is_still(was, run);
+                self.is_up(run);
                 self.start(of, Some(replaces));
             }
-            Found::Coming { invocation } => match was.or_else(|| changed.then(|| Box::new(of.clone()))) {
-                Some(was) => {
-                    let overtaken = Overtaken {
-                        invocation,
-                        spec: was.spec,
-                        generation: was.generation,
-                    };
-                    self.start_over(of, overtaken);
+            Found::Coming { invocation } if is_kept(invocation.as_deref()) => self.start(of, None),
+            Found::Coming { invocation } => {
+                let older = self.state.older.take();
+                let theirs = older.filter(|older| older.is(invocation.as_deref()));
+                // Of the same version, but by other files.
+                let by_other_files = || changed.then(|| of.clone());
+                match theirs.map(|older| older.of).or_else(by_other_files) {
+                    Some(theirs) => self.start_over(
+                        of,
+                        Older {
+                            of: theirs,
+                            invocation,
+                        },
+                    ),
+                    None => self.start(of, None),
                 }
-                None => self.start(of, None),
-            },
-            Found::Down if *keep == Keep::Finished => self.ended_well(of),
+            }
+            Found::Down if keep == Keep::Finished => self.ended_well(of),
             Found::Down => self.start(of, None),
         }
         true
     }
 
-    /// What runs is what ran before, whichever run of it: a boot or systemd's own restart may have come in between.
-    fn is_still(&mut self, was: Option<Box<Installed>>, run: Run) {
-        match (&mut self.state.running, was) {
-            (Some(running), _) => running.run = run,
-            (None, Some(was)) => self.state.running = Some(Running { of: *was, run }),
-            (None, None) => {}
+    /// A run is up that is not trusted to be of what is installed: notes whose it is. A boot or systemd's own restart may have come in
+    /// between.
+    pub(super) fn is_up(&mut self, run: Run) {
+        let same = |running: &Running| running.run.invocation == run.invocation;
+        if self.state.running.as_ref().is_some_and(same) {
+            return;
         }
+        // It stays known as the older one: systemd may start it once more.
+        let older = self.state.older.as_ref();
+        let older = older.filter(|older| older.is(Some(&run.invocation)));
+        let installed = self.state.unit.installed();
+        let again = |running: &Running| installed.is_some_and(|of| of.spec == running.of.spec);
+        let of = match (older, self.state.running.take()) {
+            (Some(older), _) => Some(older.of.clone()),
+            (None, Some(running)) if again(&running) => Some(running.of),
+            (None, _) => None,
+        };
+        self.state.running = of.map(|of| Running { of, run });
     }
 
     pub(super) fn install_failed(&mut self, failure: Failure) -> bool {
@@ -88,8 +105,10 @@ impl Turn {
 
     pub(super) fn remove(&mut self) {
         // What runs is what has to be stopped; it may be older than what is installed.
-        let running = self.state.running.take().map(|running| running.of.spec);
-        let was = running.or_else(|| self.state.unit.installed().map(|of| of.spec.clone()));
+        let running = self.state.running.take().map(|running| running.of);
+        let older = self.state.older.take().map(|older| older.of);
+        let was = running.or(older).or_else(|| self.state.unit.installed().cloned());
+        let was = was.map(|of| of.spec);
         self.state.drift = None;
         self.state.unit_tries = 0;
         (self.state.unproven, self.state.cutover) = (None, None);

@@ -36,7 +36,7 @@ pub use event::{Effect, Event, Fact, Found, Observation, Start, Timer};
 pub use stage::Stage;
 pub use state::{
     Back, Cutover, Digests, End, Exit, Failure, Gap, Goal, InitStep, Installed, Keep, Kept, MAX_MARKS, Mark,
-    Overtaken, Progress, Restarts, Retry, Run, Running, State, Target, Unit,
+    Older, Progress, Restarts, Retry, Run, Running, State, Target, Unit,
 };
 
 use turn::Turn;

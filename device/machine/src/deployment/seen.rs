@@ -21,13 +21,12 @@ impl Turn {
     fn seen_active(&mut self, run: Run) -> bool {
         match &mut self.state.unit {
             Unit::None => return false,
-            // While its files are put in place it is the old version, restarted by systemd: its files are still the
-            // ones that are loaded.
-            Unit::Up { .. } | Unit::Installing { .. } | Unit::InstallFailed { .. } => {
+            Unit::Up { .. } => {
                 if let Some(running) = &mut self.state.running {
                     running.run = run;
                 }
             }
+            Unit::Installing { .. } | Unit::InstallFailed { .. } => self.is_up(run),
             // The next boot runs it again.
             Unit::Finished { of } => {
                 let of = of.clone();
@@ -37,6 +36,8 @@ impl Turn {
             Unit::StopIgnored { replaces, .. } => {
                 if *replaces != run.invocation {
                     self.ended_after_all();
+                } else if self.state.running.is_none() {
+                    self.is_up(run);
                 }
             }
             Unit::Starting { .. } | Unit::Removing { .. } => {}
@@ -46,6 +47,9 @@ impl Turn {
 
     /// systemd brought it back by itself.
     fn seen_back(&mut self, run: Run) {
+        if self.is_of_older(&run) {
+            return self.is_up(run);
+        }
         let Unit::Down { of, back, .. } = &mut self.state.unit else {
             return;
         };
@@ -61,6 +65,20 @@ impl Turn {
             *back = Some(Back { run, asked: false });
             self.settle(started_at);
         }
+    }
+
+    /// Whether a run is one that should have been replaced, and was not: the start never came about.
+    fn is_of_older(&self, run: &Run) -> bool {
+        let running = self.state.running.as_ref();
+        let known = running.is_some_and(|old| old.run.invocation == run.invocation);
+        let older = self.state.older.as_ref();
+        known || older.is_some_and(|older| older.is(Some(&run.invocation)))
+    }
+
+    /// The unit is down: nothing older is up any more. Whether something was.
+    fn older_ended(&mut self) -> bool {
+        let (running, older) = (self.state.running.take(), self.state.older.take());
+        running.is_some() || older.is_some()
     }
 
     /// The run that would not end is over. systemd starts the new version, whose files are in place, or is asked to.
@@ -105,9 +123,15 @@ impl Turn {
     fn seen_finished(&mut self) -> bool {
         match &mut self.state.unit {
             Unit::None => return false,
-            Unit::Up { of } | Unit::Down { of, .. } => {
+            Unit::Up { of } => {
                 let of = of.clone();
                 self.ended_well(of);
+            }
+            Unit::Down { of, .. } => {
+                let of = of.clone();
+                if !self.older_ended() {
+                    self.ended_well(of);
+                }
             }
             Unit::Installing { .. } | Unit::InstallFailed { .. } | Unit::Starting { .. } => {
                 self.state.running = None;
@@ -119,6 +143,9 @@ impl Turn {
     }
 
     fn seen_stopped(&mut self, failure: Failure) -> bool {
+        if matches!(self.state.unit, Unit::Down { .. }) && self.older_ended() {
+            return true;
+        }
         match &mut self.state.unit {
             Unit::None => return false,
             Unit::Up { of } | Unit::Finished { of } => {

@@ -1,7 +1,7 @@
 //! A start: what it takes the place of, and what comes of it.
 
 use super::event::{Effect, Start, Timer};
-use super::state::{Back, Cutover, Failure, Gap, Goal, InitStep, Installed, Overtaken, Retry, Run, Unit};
+use super::state::{Back, Cutover, Failure, Gap, Goal, InitStep, Installed, Older, Retry, Run, Unit};
 use super::turn::Turn;
 
 impl Turn {
@@ -16,44 +16,34 @@ impl Turn {
     }
 
     pub(super) fn begin_start(&mut self, of: Installed, replaces: Option<String>, from: Option<u64>) {
+        self.state.older = None;
         self.state.unit = Unit::Starting {
             of,
             replaces,
             from,
-            overtakes: None,
             init: None,
         };
         self.ask_to_start();
     }
 
     /// A start by other files is under way. Nothing of it served, so nothing is cut over.
-    pub(super) fn start_over(&mut self, of: Installed, overtaken: Overtaken) {
+    pub(super) fn start_over(&mut self, of: Installed, older: Older) {
         self.state.running = None;
         self.state.unit = Unit::Starting {
             of,
-            replaces: overtaken.invocation.clone(),
+            replaces: older.invocation.clone(),
             from: None,
-            overtakes: Some(overtaken),
             init: None,
         };
+        self.state.older = Some(older);
         self.ask_to_start();
     }
 
     /// The effect of what the unit is at.
     pub(super) fn ask_to_start(&mut self) {
-        let (of, replaces, overtakes) = match &self.state.unit {
-            Unit::Starting {
-                of,
-                replaces,
-                overtakes,
-                ..
-            } => (of.clone(), replaces.clone(), overtakes.clone()),
-            Unit::StopIgnored {
-                of,
-                replaces,
-                overtakes,
-                ..
-            } => (of.clone(), Some(replaces.clone()), overtakes.clone()),
+        let (of, replaces) = match &self.state.unit {
+            Unit::Starting { of, replaces, .. } => (of.clone(), replaces.clone()),
+            Unit::StopIgnored { of, replaces, .. } => (of.clone(), Some(replaces.clone())),
             Unit::None
             | Unit::Installing { .. }
             | Unit::InstallFailed { .. }
@@ -66,7 +56,7 @@ impl Turn {
         self.ask(Effect::Start(Start {
             of,
             replaces,
-            overtakes,
+            overtakes: self.state.older.clone(),
             retry,
         }));
     }
@@ -89,21 +79,13 @@ impl Turn {
     }
 
     pub(super) fn stop_ignored(&mut self, invocation: Option<String>, failure: Failure) -> bool {
-        let (of, known, from, overtakes) = match &self.state.unit {
+        let (of, known, from) = match &self.state.unit {
             Unit::Starting {
-                of,
-                replaces,
-                from,
-                overtakes,
-                ..
-            } => (of.clone(), replaces.clone(), *from, overtakes.clone()),
+                of, replaces, from, ..
+            } => (of.clone(), replaces.clone(), *from),
             Unit::StopIgnored {
-                of,
-                replaces,
-                from,
-                overtakes,
-                ..
-            } => (of.clone(), Some(replaces.clone()), *from, overtakes.clone()),
+                of, replaces, from, ..
+            } => (of.clone(), Some(replaces.clone()), *from),
             Unit::None
             | Unit::Installing { .. }
             | Unit::InstallFailed { .. }
@@ -123,7 +105,6 @@ impl Turn {
             of,
             replaces,
             from,
-            overtakes,
             failure,
             next_try,
         };
@@ -147,7 +128,7 @@ impl Turn {
         let Some(failure) = self.state.unproven.clone() else {
             return self.up(of, run);
         };
-        self.state.running = None;
+        (self.state.running, self.state.older) = (None, None);
         let next_try = self.settle(run.started_at);
         self.state.unit = Unit::Down {
             of,
@@ -172,7 +153,11 @@ impl Turn {
             return false;
         };
         let of = of.clone();
-        self.state.running = None;
+        // Without an end of a run nothing is known to have ended: what was to be replaced may be up still.
+        let unmet = failure.end.is_none() && !image_missing;
+        let running = self.state.running.take();
+        let running = running.filter(|old| unmet && old.of.spec != of.spec);
+        let older = self.state.older.take().filter(|_| unmet);
         if image_missing && matches!(self.state.goal, Goal::Met) {
             return match of.optimistic {
                 true => self.fetch_missing(of, failure),
@@ -180,6 +165,7 @@ impl Turn {
             };
         }
         self.down(of, failure);
+        (self.state.running, self.state.older) = (running, older);
         true
     }
 
@@ -189,7 +175,7 @@ impl Turn {
             return false;
         };
         let of = of.clone();
-        self.state.running = None;
+        (self.state.running, self.state.older) = (None, None);
         if failure.end.as_ref().is_some_and(|end| end.early) {
             self.state.unproven = Some(failure.clone());
         }

@@ -20,6 +20,9 @@ pub struct State {
     pub unit: Unit,
     /// What runs at this moment; may be older than what is asked for.
     pub running: Option<Running>,
+    /// An older version that systemd may still be at, also while it is not seen to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub older: Option<Older>,
     /// Why the unit is being put right: something was changed by hand.
     pub drift: Option<Failure>,
     /// Pulls of this goal that failed in a row.
@@ -133,9 +136,6 @@ pub enum Unit {
         of: Installed,
         /// Which run of the unit needs no restart afterwards.
         keep: Keep,
-        /// The other version that was handed over before, which systemd may be at still.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        was: Option<Box<Installed>>,
     },
     /// Its files could not be written or loaded.
     InstallFailed {
@@ -155,9 +155,6 @@ pub enum Unit {
         /// Generation of the other version that ran until then.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<u64>,
-        /// A start by other files that was under way.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        overtakes: Option<Overtaken>,
         /// The init container that runs. Not recorded, as progress never is.
         #[serde(skip)]
         init: Option<InitStep>,
@@ -172,9 +169,6 @@ pub enum Unit {
         /// Generation of the other version that goes on.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<u64>,
-        /// The start by other files that was under way, if it was that which would not end.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        overtakes: Option<Overtaken>,
         /// Why it goes on.
         failure: Failure,
         /// When it is asked again; `None` while it is being asked.
@@ -317,15 +311,24 @@ pub struct Run {
     pub started_at: At,
 }
 
-/// A start that was under way when other files were put in place.
+/// A version that was handed over before another one, and may still be up or on its way there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Overtaken {
-    /// systemd's `InvocationID` at that moment, if it had one.
+pub struct Older {
+    /// The version: how its container may be ended depends on it.
+    pub of: Installed,
+    /// systemd's `InvocationID` of its run; `None` when any run can be one of it, or when it had none yet.
     pub invocation: Option<String>,
-    /// Hash of the specification that it is of: how its container may be ended depends on it.
-    pub spec: String,
-    /// Generation that it is of.
-    pub generation: u64,
+}
+
+impl Older {
+    /// Whether a run, or a start that may have no invocation yet, can be of it.
+    #[must_use]
+    pub fn is(&self, invocation: Option<&str>) -> bool {
+        match (self.invocation.as_deref(), invocation) {
+            (Some(known), Some(seen)) => known == seen,
+            (None, _) | (_, None) => true,
+        }
+    }
 }
 
 /// What runs.

@@ -31,6 +31,7 @@ impl Turn {
     pub(super) fn up(&mut self, mut of: Installed, run: Run) {
         of.optimistic = false;
         self.state.unproven = None;
+        self.state.older = None;
         self.state.drift = None;
         self.state.running = Some(Running { of: of.clone(), run });
         self.state.unit = Unit::Up { of };
@@ -40,13 +41,13 @@ impl Turn {
         of.optimistic = false;
         (self.state.unproven, self.state.cutover) = (None, None);
         self.state.drift = None;
-        self.state.running = None;
+        (self.state.running, self.state.older) = (None, None);
         self.state.unit_tries = 0;
         self.state.unit = Unit::Finished { of };
     }
 
     pub(super) fn down(&mut self, of: Installed, failure: Failure) {
-        self.state.running = None;
+        (self.state.running, self.state.older) = (None, None);
         self.state.unit_tries = self.state.unit_tries.saturating_add(1);
         self.note_end(&failure);
         let next_try = self.retry(Timer::Unit, &failure, self.state.unit_tries);

@@ -74,9 +74,14 @@ impl<H: Host> Place<H> {
     fn found(&self, facts: &UnitFacts) -> Found {
         match self.active_run(facts) {
             Some(run) => Found::Up(run),
-            None if facts.is_coming() => Found::Coming {
-                invocation: facts.invocation_id.as_ref().map(ToString::to_string),
-            },
+            None if facts.is_coming() => {
+                // A start that waits for its init containers has no invocation yet; systemd shows that of the last run.
+                let waits = facts.job_pending && (facts.is_down() || facts.is_restarting());
+                let invocation = facts.invocation_id.as_ref().filter(|_| !waits);
+                Found::Coming {
+                    invocation: invocation.map(ToString::to_string),
+                }
+            }
             None => Found::Down,
         }
     }

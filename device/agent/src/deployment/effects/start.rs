@@ -94,16 +94,19 @@ impl<H: Host> Place<H> {
         let mut facts = self.units().facts(unit).await?;
         let mut stale = order.stale(&facts);
         let mut asked = None;
-        if let Some(old) = stale.filter(|old| !old.manners.kill && !facts.is_down() && !facts.is_restarting())
-        {
+        // By its files as they are now systemd would not wait for as long as the old one was promised.
+        let patience = order.score.lifecycle().grace_period.duration();
+        let by_agent = |old: &&Replaced| !old.manners.kill || old.manners.grace > patience;
+        if let Some(old) = stale.filter(|old| by_agent(old) && !facts.is_down() && !facts.is_restarting()) {
             asked = Some(self.shared.host.clock().monotonic());
             let invocation = facts.invocation_id.as_ref().map(InvocationId::as_str);
-            self.ask_to_end(invocation, &old.words(), &old.manners)
-                .await
-                .map_err(|failure| Trouble::Ignored {
-                    invocation: invocation.map(str::to_owned),
-                    failure,
-                })?;
+            let ended = self.ask_to_end(invocation, &old.words(), &old.manners).await;
+            if let Err(failure) = ended
+                && !old.manners.kill
+            {
+                let invocation = invocation.map(str::to_owned);
+                return Err(Trouble::Ignored { invocation, failure });
+            }
             facts = self.units().facts(unit).await?;
             stale = order.stale(&facts);
         }
@@ -121,6 +124,10 @@ impl<H: Host> Place<H> {
             }
             None if facts.is_restarting() && order.retry => {
                 return Err(Trouble::Restarting(Box::new(facts)));
+            }
+            // On its way down: there is no start to join.
+            None if facts.active_state == ActiveState::Deactivating => {
+                units.restart(unit, &inits, with_stop).await?
             }
             None if facts.is_coming() => units.join(unit, &inits, within).await?,
             None => units.start(unit, &inits, within).await?,
@@ -180,6 +187,13 @@ impl<H: Host> Place<H> {
                 image_missing: false,
             };
         };
+        // The job was cancelled, and what was to be replaced is up still: nothing ended.
+        if *unit == self.unit && facts.is_up() && order.stale(facts).is_some() {
+            return Fact::StartFailed {
+                failure: failures::of_units(error),
+                image_missing: false,
+            };
+        }
         let failure = failures::of_start(error, score, took, self.run_end(facts).await);
         let image_missing = self.lost_image(order, unit, facts, &failure).await;
         Fact::StartFailed {
@@ -222,10 +236,12 @@ impl Order {
         let is_it = |old: &&Replaced| old.invocation.as_deref() == id;
         let replaced = self.replaces.as_ref().filter(is_it).filter(|_| facts.is_up());
         // Also once it came up: it came up by other files, or after other init containers. One that had no invocation yet may have
-        // got any since.
+        // got any since. It is known better than what is replaced.
         let of_it = |old: &&Replaced| old.invocation.is_none() || is_it(old);
         let overtaken = self.overtakes.as_ref().filter(of_it);
-        replaced.or(overtaken.filter(|_| facts.is_up() || facts.is_coming()))
+        overtaken
+            .filter(|_| facts.is_up() || facts.is_coming())
+            .or(replaced)
     }
 }
 

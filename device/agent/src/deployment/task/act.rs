@@ -1,7 +1,7 @@
 //! Effects as work on the host.
 
 use fleet_host::{Host, UnitName};
-use fleet_machine::deployment::{Effect, Fact, Failure, Goal, Installed, Overtaken, Start, Timer, Unit};
+use fleet_machine::deployment::{Effect, Fact, Failure, Goal, Installed, Older, Start, Timer, Unit};
 use fleet_protocol::PodmanV0Score;
 use tokio::time::Instant;
 
@@ -45,10 +45,8 @@ impl<H: Host + 'static> Task<H> {
 
     fn install(&mut self, of: Installed) {
         let place = self.place.clone();
-        let loaded = self
-            .loaded
-            .replace(of.spec.clone())
-            .is_some_and(|spec| spec == of.spec);
+        // Known again once it was done: what systemd has of files whose loading failed nobody knows.
+        let loaded = self.loaded.take().is_some_and(|spec| spec == of.spec);
         self.work = Some(match self.score(&of.spec) {
             Some(score) => Box::pin(async move { Some(place.install(of, score, loaded).await) }),
             None => Box::pin(async { Some(Fact::InstallFailed(lost())) }),
@@ -65,7 +63,7 @@ impl<H: Host + 'static> Task<H> {
         } = start;
         let order = self.score(&of.spec).map(|score| Order {
             replaces: replaces.map(|invocation| self.replaced_by(&score, invocation)),
-            overtakes: overtakes.map(|overtaken| self.overtaken_by(&score, overtaken)),
+            overtakes: overtakes.map(|older| self.overtaken_by(&score, older)),
             retry,
             of,
             score,
@@ -96,11 +94,11 @@ impl<H: Host + 'static> Task<H> {
     }
 
     /// What is known of a start that is not waited for.
-    fn overtaken_by(&self, score: &PodmanV0Score, overtaken: Overtaken) -> Replaced {
-        let old_score = self.score(&overtaken.spec);
+    fn overtaken_by(&self, score: &PodmanV0Score, older: Older) -> Replaced {
+        let old_score = self.score(&older.of.spec);
         Replaced {
-            invocation: overtaken.invocation,
-            generation: Some(overtaken.generation),
+            invocation: older.invocation,
+            generation: Some(older.of.generation),
             manners: Manners::of(old_score.as_ref(), Some(score)),
         }
     }

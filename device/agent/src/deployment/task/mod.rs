@@ -289,6 +289,9 @@ impl<H: Host + 'static> Task<H> {
 
     /// One step: report, record, then act.
     async fn take(&mut self, fact: Fact) {
+        if let (Fact::Installed { .. }, Some(of)) = (&fact, self.state.unit.installed()) {
+            self.loaded = Some(of.spec.clone());
+        }
         let event = Event {
             at: self.place.shared.at(),
             jitter: random::jitter(),
