@@ -35,12 +35,12 @@ const AFTER: &str = "Exit codes:
   1  refused or failed
   2  wrong usage
   3  not found
-  4  invalid manifest: nothing was sent
+  4  invalid manifest: nothing of it was changed
   5  server not reached
   6  a rollout did not get through
   7  the operator is recovering: nothing is said to be missing, and a list may lack some
   8  a device is offline, or did not answer
-  9  manifests have warnings, and --strict was given: nothing was sent";
+  9  manifests have warnings, and --strict was given: nothing of them was changed";
 
 /// The fleet from a terminal.
 #[derive(Debug, Parser)]

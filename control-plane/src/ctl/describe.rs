@@ -12,7 +12,7 @@ use super::error::CtlError;
 use super::get::{self, generation, labels, state_word};
 use super::table::{counts, device_tone, line, link_mark, pair_tone, plain, plural, render};
 use super::terminal::{Terminal, safe};
-use crate::fleet::view::{DeploymentView, DeviceView, PairState, PairView, Problem};
+use crate::fleet::view::{DeploymentView, DeviceState, DeviceView, PairState, PairView, Problem};
 use crate::fleet::words;
 use crate::logs::ansi::{self, Line};
 use crate::web::span;
@@ -226,7 +226,8 @@ fn pair(view: &PairView, now: DateTime<Utc>, terminal: &Terminal) -> String {
     if let Some(crash_loop) = &view.crash_loop {
         let next = crash_loop
             .next_restart_at
-            .map_or_else(String::new, |at| format!(", next {}", when(at, now)));
+            .filter(|_| view.device_state == DeviceState::Online)
+            .map_or_else(String::new, |at| format!(", next {}", next(at, now)));
         fact(
             &mut text,
             "Crash loop",
@@ -236,16 +237,11 @@ fn pair(view: &PairView, now: DateTime<Utc>, terminal: &Terminal) -> String {
     if view.failed_tries > 0 {
         fact(&mut text, "Tries", format!("{} failed", view.failed_tries));
     }
-    if let Some(at) = view.next_try_at {
-        fact(
-            &mut text,
-            "Next try",
-            if at > now {
-                format!("in {}", span(at - now))
-            } else {
-                "now".to_owned()
-            },
-        );
+    if let Some(at) = view
+        .next_try_at
+        .filter(|_| view.device_state == DeviceState::Online)
+    {
+        fact(&mut text, "Next try", next(at, now));
     }
     fact(&mut text, "Reported", ago(view.reported_at, now));
     problems(&mut text, &view.problems, now);
@@ -319,6 +315,15 @@ fn when(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
         format!("in {}", span(at - now))
     } else {
         format!("{} ago", span(now - at))
+    }
+}
+
+/// When something comes next that may be due already.
+fn next(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    if at > now {
+        format!("in {}", span(at - now))
+    } else {
+        "now".to_owned()
     }
 }
 

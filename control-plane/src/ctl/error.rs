@@ -9,6 +9,9 @@ use crate::manifest::ManifestErrors;
 /// The word of the API while it does not know everything.
 const RECOVERING: &str = "recovering";
 
+/// The word of the API for manifests that have warnings, where that is not let pass.
+const WARNED: &str = "warnings";
+
 /// The words of the API when a device is the reason.
 const AWAY: [&str; 3] = ["device-offline", "device-not-listening", "device-timeout"];
 
@@ -22,7 +25,7 @@ pub enum Exit {
     Usage = 2,
     /// What was named is not there.
     NotFound = 3,
-    /// A manifest is wrong; nothing was sent.
+    /// A manifest is wrong; nothing of it was changed.
     InvalidManifest = 4,
     /// The server was not reached.
     Unreachable = 5,
@@ -32,7 +35,7 @@ pub enum Exit {
     Recovering = 7,
     /// A device is offline, or did not answer.
     DeviceAway = 8,
-    /// Manifests have warnings, and `--strict` was given; nothing was sent.
+    /// Manifests have warnings, and `--strict` was given; nothing of them was changed.
     Warned = 9,
 }
 
@@ -81,6 +84,7 @@ impl CtlError {
     pub(super) fn from_problem(object: &str, problem: &ProblemDetails) -> Self {
         let exit = match problem.status {
             404 => Exit::NotFound,
+            422 if problem.kind == WARNED => Exit::Warned,
             422 => Exit::InvalidManifest,
             503 if problem.kind == RECOVERING => Exit::Recovering,
             503 | 504 if AWAY.contains(&problem.kind.as_str()) => Exit::DeviceAway,

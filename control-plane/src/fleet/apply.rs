@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use fleet_protocol::bucket::PairKey;
-use fleet_protocol::{Deployment, DeploymentName, DesiredState, DeviceId, Score};
+use fleet_protocol::{Deployment, DeploymentName, DesiredState, DeviceId, PodmanV0Score, Score};
 
 use super::slot::{Slot, Taken, Unreadable, message, take};
 use super::state::{Change, Desired, Fleet, Pair};
@@ -180,7 +180,11 @@ impl Fleet {
 
     fn desired_entry(&mut self, key: PairKey, entry: &Entry, epoch: u64, changes: &mut Changes) {
         self.change_pair(key, changes, |pair| {
-            take(&mut pair.desired, entry, epoch, read_desired)
+            let taken = take(&mut pair.desired, entry, epoch, read_desired);
+            if let Some(desired) = pair.desired.as_ref().and_then(Slot::read) {
+                pair.patience = desired.patience;
+            }
+            taken
         });
     }
 
@@ -366,6 +370,24 @@ fn read_desired(bytes: &Bytes) -> Result<Desired, Unreadable> {
             .iter()
             .map(|init| init.name.clone())
             .collect(),
+        patience: patience(score),
         bytes: bytes.clone(),
     })
+}
+
+/// An init container, a grace period and a health check at a start each take as long as they are allowed to, and nothing is told
+/// meanwhile.
+fn patience(score: &PodmanV0Score) -> TimeDelta {
+    let inits = score.init_containers.iter().map(|init| init.timeout.duration());
+    let grace = score.lifecycle().grace_period.duration();
+    let healthy = score.health.as_ref().map(|health| {
+        let round = health
+            .interval
+            .duration()
+            .saturating_add(health.timeout.duration());
+        let checks = round.saturating_mul(health.retries.saturating_add(1));
+        health.start_period.duration().saturating_add(checks)
+    });
+    let longest = inits.chain([grace]).chain(healthy).max().unwrap_or_default();
+    TimeDelta::from_std(longest).unwrap_or(TimeDelta::MAX)
 }

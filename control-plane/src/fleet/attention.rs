@@ -10,6 +10,7 @@ use super::chain::next_action;
 use super::slot::Slot;
 use super::state::Fleet;
 use super::view::{Attention, AttentionKind, DeviceState, MAX_SAMPLE, PairState};
+use super::views::pair_since;
 
 /// Entries with the same key are one.
 type GroupKey = (AttentionKind, Option<String>, String);
@@ -95,9 +96,7 @@ fn pair_item(fleet: &Fleet, key: &PairKey) -> Option<Item> {
         deployment: Some(key.deployment.to_string()),
         device: Some(key.device.to_string()),
         word: cause.as_ref().map(|cause| cause.kind.clone()).unwrap_or_default(),
-        since: report
-            .map(|report| report.since)
-            .or(pair.desired.as_ref().map(|slot| slot.at)),
+        since: pair_since(pair, state, report),
         next: next_action(
             state,
             device_state,

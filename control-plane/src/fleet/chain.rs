@@ -69,7 +69,13 @@ impl About<'_> {
             .as_ref()
             .and_then(Slot::read)
             .map(|desired| desired.generation);
-        let done = wanted.is_none() || wanted == taken_up;
+        let done = match self.pair.desired.as_ref().map(|slot| &slot.value) {
+            Some(Value::Read(_)) => wanted == taken_up,
+            Some(Value::Gone) => !self.pair.is_removal_untold(),
+            Some(Value::Unreadable(_)) => false,
+            None => true,
+        };
+        let removal = self.pair.is_removal_untold();
         let (state, text) = match (self.at.state(), done) {
             (DeviceState::Unknown, _) => (
                 LinkState::Blocked,
@@ -93,7 +99,11 @@ impl About<'_> {
                 } else {
                     LinkState::Waiting
                 };
-                (state, not_taken_up(taken_up))
+                let text = match removal {
+                    true => "the device is online and has not begun with the removal".to_owned(),
+                    false => not_taken_up(taken_up),
+                };
+                (state, text)
             }
         };
         Link {
@@ -140,7 +150,7 @@ impl About<'_> {
     fn cause(&self) -> Option<Link> {
         let report = self.reported()?;
         let cause = report.cause.as_ref()?;
-        let state = if report.phase == Phase::Failed {
+        let state = if is_failure(report) {
             LinkState::Blocked
         } else {
             LinkState::Done
@@ -176,11 +186,11 @@ impl About<'_> {
     fn log(&self) -> Option<Link> {
         let report = self.reported()?;
         let cause = report.cause.as_ref().filter(|cause| !cause.log.is_empty())?;
-        let whose = match &cause.init {
+        let whose = match words::failed_init(cause) {
             Some(init) => format!("the last words of init container {init}"),
             None => "its last words".to_owned(),
         };
-        let state = if report.phase == Phase::Failed {
+        let state = if is_failure(report) {
             LinkState::Blocked
         } else {
             LinkState::Done
@@ -215,10 +225,19 @@ impl About<'_> {
             kind: LinkKind::Next,
             state,
             text,
-            at: self.reported().and_then(|state| state.next_try_at),
+            // A device that is away tries on, and nobody here knows when.
+            at: self
+                .reported()
+                .filter(|_| self.at.state() == DeviceState::Online)
+                .and_then(|state| state.next_try_at),
             lines: Vec::new(),
         })
     }
+}
+
+/// What its cause says is why it does not get on.
+fn is_failure(report: &DeploymentState) -> bool {
+    matches!(report.phase, Phase::Failed | Phase::Removing)
 }
 
 fn not_taken_up(taken_up: Option<u64>) -> String {
@@ -238,6 +257,10 @@ pub(super) fn next_action(
 ) -> Option<String> {
     let text = match (state, device_state) {
         (PairState::Running | PairState::Finished, DeviceState::Online) => return None,
+        (PairState::Failed, DeviceState::Offline) => format!(
+            "bring {device} back: check its power and its network; then {}",
+            act(device, deployment, reported)
+        ),
         (PairState::Failed, _) => failed(device, deployment, reported),
         (PairState::Unreadable, _) => {
             format!(
@@ -259,34 +282,64 @@ pub(super) fn next_action(
     Some(text)
 }
 
-/// What to do about a failure, by what failed.
+/// What to do about a failure, and whether it goes on meanwhile.
 fn failed(device: &str, deployment: &str, reported: Option<&DeploymentState>) -> String {
-    let cause = reported.and_then(|report| report.cause.as_ref());
-    let looping = reported.is_some_and(|report| report.crash_loop.is_some());
-    let again = looping || reported.is_some_and(|report| report.next_try_at.is_some());
-    let logs = |more: &str| format!("`fleetctl logs {deployment} --device {device}{more}`");
-    let init = cause.and_then(|cause| cause.init.as_deref());
-    let act = match (cause.map_or("", |cause| cause.kind.as_str()), init) {
-        (_, Some(init)) => format!(
-            "read {}, correct the init container and apply the specification again",
-            logs(&format!(" --init {init}"))
-        ),
-        ("stop-signal-ignored", _) => {
-            "set `lifecycle.stop_signal` to the signal that the container obeys, or allow `sigkill_fallback`, and apply it again; or end the container by hand"
-                .to_owned()
-        }
-        ("no-space" | "disk-full", _) => {
-            format!("make room on {device}: delete deployments that it no longer needs, or grow its disk")
-        }
-        ("container-exited" | "container-failed" | "exited-early" | "unhealthy" | "start-timeout", _) => format!(
-            "read {}, correct the application or its specification, and apply it again",
-            logs(if looping { " --previous" } else { "" })
-        ),
-        _ => "correct what the cause names and apply the specification again".to_owned(),
-    };
+    let act = act(device, deployment, reported);
+    let again = reported.is_some_and(|report| report.crash_loop.is_some() || report.next_try_at.is_some());
     if again {
         format!("{act}. Until then it is tried again by itself")
     } else {
         act
     }
+}
+
+/// What to do about a failure, by what failed. The families of kinds are those of the runbook.
+fn act(device: &str, deployment: &str, reported: Option<&DeploymentState>) -> String {
+    let cause = reported.and_then(|report| report.cause.as_ref());
+    let looping = reported.is_some_and(|report| report.crash_loop.is_some());
+    let removing = reported.is_some_and(|report| report.phase == Phase::Removing);
+    let logs = |more: &str| format!("`fleetctl logs {deployment} --device {device}{more}`");
+    if let Some(init) = cause.and_then(words::failed_init) {
+        return format!(
+            "read {}, correct the init container and apply the specification again",
+            logs(&format!(" --init {init}"))
+        );
+    }
+    match cause.map_or("", |cause| cause.kind.as_str()) {
+        "stop-signal-ignored" if removing => format!(
+            "end the container by hand on {device}, or apply the deployment with `sigkill_fallback: true` and delete it again"
+        ),
+        "stop-signal-ignored" => {
+            "set `lifecycle.stop_signal` to the signal that the container obeys, or allow `sigkill_fallback`, and apply it again; or end the container by hand"
+                .to_owned()
+        }
+        _ if removing => format!("read the agent's log on {device} (`journalctl --user -u fleet-agent`) and remove by hand what is left"),
+        "no-space" | "disk-full" => {
+            format!("make room on {device}: delete deployments that it no longer needs, or grow its disk")
+        }
+        "container-exited" | "container-failed" | "exited-early" | "unhealthy" | "start-timeout" => format!(
+            "read {}, correct the application or its specification, and apply it again",
+            logs(if looping { " --previous" } else { "" })
+        ),
+        "image-not-found" | "image-wrong-architecture" => {
+            "push the image, or correct its name and apply the specification again".to_owned()
+        }
+        kind if kind.starts_with("registry-") || kind.starts_with("pull-") => {
+            format!("check the registry, and the way to it from {device}")
+        }
+        "image-corrupt" => "check the registry: what it sends is not what it promised".to_owned(),
+        "unit-stopped" | "unit-file-changed" | "unit-file-removed" => {
+            format!("nothing: it is repaired by itself; find out who changes things by hand on {device}")
+        }
+        "no-session-bus" | "podman-failed" | "podman-silent" | "stop-failed" => system(device),
+        kind if kind.starts_with("systemd-") || kind.starts_with("unit-") => system(device),
+        _ => "correct what the cause names and apply the specification again".to_owned(),
+    }
+}
+
+/// The device itself is not well.
+fn system(device: &str) -> String {
+    format!(
+        "read the agent's log on {device} (`journalctl --user -u fleet-agent`); reboot it if that does not pass"
+    )
 }

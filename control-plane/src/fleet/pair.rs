@@ -12,6 +12,8 @@ pub(super) const STUCK_WAITING: TimeDelta = TimeDelta::minutes(2);
 /// A phase on an online device that should pass and that wrote nothing for this long is stuck. A pull that moves writes its
 /// progress, so a slow one is not stuck.
 pub(super) const STUCK_MOVING: TimeDelta = TimeDelta::minutes(10);
+/// What a device takes beside the time that a specification allows a step.
+const MARGIN: TimeDelta = TimeDelta::minutes(2);
 
 impl Pair {
     /// How it is.
@@ -34,12 +36,22 @@ impl Pair {
             (Some(Value::Read(_)), None | Some(Value::Gone)) => PairState::Waiting,
             // A desired state that was lost (no marker) removes nothing: the device goes on as it said.
             (None, Some(Value::Read(state))) => of_phase(&state.phase),
-            (Some(Value::Gone), Some(Value::Read(state))) if state.phase == Phase::Failed => {
+            // A failure from before the removal is of no interest any more; one of the removal itself is.
+            (Some(Value::Gone), Some(Value::Read(state)))
+                if state.phase == Phase::Removing && state.failed_tries > 1 =>
+            {
                 PairState::Failed
             }
             (Some(Value::Gone), Some(Value::Read(_))) => PairState::Removing,
             (None | Some(Value::Gone), None | Some(Value::Gone)) => PairState::Removing,
         }
+    }
+
+    /// Its removal is asked for, and the device did not begin with it.
+    pub(super) fn is_removal_untold(&self) -> bool {
+        let gone = self.desired.as_ref().is_some_and(Slot::is_gone);
+        let report = self.reported.as_ref().and_then(Slot::read);
+        gone && report.is_some_and(|report| report.phase != Phase::Removing)
     }
 
     /// It should move on by itself.
@@ -61,6 +73,10 @@ impl Pair {
         let reported_at = self.reported.as_ref().map(written);
         let (from, limit) = match self.base_state() {
             PairState::Waiting => (desired_at, STUCK_WAITING),
+            PairState::Starting | PairState::Upgrading | PairState::Removing => {
+                let allowed = self.patience.checked_add(&MARGIN).unwrap_or(TimeDelta::MAX);
+                (desired_at.max(reported_at), allowed.max(STUCK_MOVING))
+            }
             _ => (desired_at.max(reported_at), STUCK_MOVING),
         };
         from.max(online_since).is_some_and(|from| now - from > limit)

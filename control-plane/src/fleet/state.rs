@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use fleet_protocol::bucket::PairKey;
 use fleet_protocol::{
     Deployment, DeploymentName, DeploymentState, DesiredState, DeviceId, DeviceInfo, Heartbeat, Score,
@@ -243,6 +243,8 @@ pub struct Desired {
     pub image: String,
     /// Its init containers by name, in order.
     pub inits: Vec<String>,
+    /// The longest time in which a device that does what it should may have nothing new to tell.
+    pub patience: TimeDelta,
     /// As it lies in the store.
     pub bytes: Bytes,
 }
@@ -252,6 +254,8 @@ pub struct Desired {
 pub struct Pair {
     pub(super) desired: Option<Slot<Desired>>,
     pub(super) reported: Option<Slot<DeploymentState>>,
+    /// [`Desired::patience`] of the last desired state that could be read: a removal stops what that one runs.
+    pub(super) patience: TimeDelta,
     pub(super) stuck: bool,
 }
 

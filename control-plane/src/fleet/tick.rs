@@ -6,6 +6,7 @@ use fleet_protocol::bucket::HEARTBEAT_SECONDS;
 use super::apply::Changes;
 use super::slot::Taken;
 use super::state::Fleet;
+use super::view::PairState;
 
 /// How long a device is given the benefit of the doubt after the store lost its heartbeat.
 const BENEFIT: TimeDelta = TimeDelta::seconds(3 * HEARTBEAT_SECONDS.cast_signed());
@@ -21,9 +22,12 @@ impl Fleet {
                 let device = self.devices.get(&key.device);
                 let online = device.is_some_and(|device| device.online);
                 let since = device.and_then(|device| device.since);
-                self.pairs
-                    .get(key)
-                    .is_some_and(|pair| pair.stuck != (online && pair.is_overdue(since, now)))
+                // Pulls take turns: one that moves lets the others wait.
+                let pulls = device.is_some_and(|device| device.counts.pulling > 0);
+                self.pairs.get(key).is_some_and(|pair| {
+                    let in_turn = pulls && pair.base_state() == PairState::Pending;
+                    pair.stuck != (online && !in_turn && pair.is_overdue(since, now))
+                })
             })
             .cloned()
             .collect();

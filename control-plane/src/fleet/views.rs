@@ -306,7 +306,7 @@ impl Fleet {
     }
 }
 
-fn pair_since(
+pub(super) fn pair_since(
     pair: &Pair,
     state: PairState,
     report: Option<&DeploymentState>,

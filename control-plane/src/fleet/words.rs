@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use fleet_protocol::state::{CrashLoop, Cutover, InitProgress, PullProgress};
-use fleet_protocol::{DeploymentState, Phase};
+use fleet_protocol::{Cause, DeploymentState, Phase};
 
 use super::view::PairView;
 
@@ -91,6 +91,13 @@ fn progress(progress: Option<PullProgress>) -> String {
     }
 }
 
+/// The init container that ran and did not end well. One whose image could not be had is named too, but it never ran.
+#[must_use]
+pub fn failed_init(cause: &Cause) -> Option<&str> {
+    let ran = matches!(cause.kind.as_str(), "init-failed" | "init-timeout");
+    cause.init.as_deref().filter(|_| ran)
+}
+
 /// What systemd does for it, and whether that is well; nothing where no unit is concerned yet.
 pub(super) fn unit(deployment: &str, report: &DeploymentState) -> Option<(String, bool)> {
     let main = report.running.as_ref().map_or_else(
@@ -98,7 +105,7 @@ pub(super) fn unit(deployment: &str, report: &DeploymentState) -> Option<(String
         |running| running.unit.clone(),
     );
     let cause = report.cause.as_ref();
-    if let Some(init) = cause.and_then(|cause| cause.init.as_deref()) {
+    if let Some(init) = cause.and_then(failed_init) {
         let exit = cause.and_then(|cause| cause.exit);
         let how = exit.map_or_else(
             || "did not end well".to_owned(),
@@ -153,7 +160,7 @@ pub(super) fn unit_at(report: &DeploymentState) -> Option<DateTime<Utc>> {
         .crash_loop
         .as_ref()
         .map(|crash_loop| crash_loop.next_restart_at);
-    let broken = report.cause.as_ref().is_some_and(|cause| cause.init.is_some()) || report.init.is_some();
+    let broken = report.cause.as_ref().and_then(failed_init).is_some() || report.init.is_some();
     match again {
         _ if broken => Some(report.since),
         Some(next) => next,

@@ -136,8 +136,11 @@ impl Feed {
             return;
         }
         let new = self.page.gather(self.source.as_ref()).await;
+        // There was nobody to ask: the next change may bring one.
+        if new.is_some() {
+            self.look_at = Instant::now() + LOOK;
+        }
         self.gathered = newer(self.gathered.take(), new);
-        self.look_at = Instant::now() + LOOK;
     }
 
     /// The next event; `None` when the fleet is gone, which ends the stream and makes the client reconnect.

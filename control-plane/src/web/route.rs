@@ -126,10 +126,11 @@ impl Page {
                 deployment,
                 device,
                 filter,
-            } => Ok(source.pair(deployment, device).zip(gathered).map_or_else(
-                || page::no_pair(deployment, device),
-                |(view, answer)| page::logs(&view, filter, answer, now),
-            )),
+            } => Ok(match (source.pair(deployment, device), gathered) {
+                (None, _) => page::no_pair(deployment, device),
+                (Some(_), None) => page::not_asked_yet(deployment, device),
+                (Some(view), Some(answer)) => page::logs(&view, filter, answer, now),
+            }),
             Self::Events(filter) => source
                 .events(filter.query())
                 .await

@@ -154,3 +154,118 @@ fn a_stop_signal_that_is_ignored_says_what_would_help() {
         "{text}"
     );
 }
+
+/// Its image could not be had, so it never ran, and the old version runs on.
+#[test]
+fn an_image_of_an_init_container_that_cannot_be_had_is_no_init_container_that_failed() {
+    let text = chain(|report| {
+        let mut cause = cause("image-not-found", None);
+        cause.init = Some("migrate".to_owned());
+        report.cause = Some(cause);
+        report.running = Some(running(2));
+    });
+    assert!(
+        text.contains("Unit Done: `fleet-web.service` is active with generation 2"),
+        "{text}"
+    );
+    assert!(
+        text.contains("push the image, or correct its name") && !text.contains("--init"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_to_do_goes_by_what_failed_and_nobody_is_told_to_apply_what_is_the_same() {
+    for (kind, words) in [
+        ("registry-unreachable", "check the registry"),
+        ("pull-timeout", "check the registry"),
+        ("image-wrong-architecture", "push the image"),
+        ("no-session-bus", "reboot it"),
+        ("systemd-refused", "reboot it"),
+        ("unit-refused", "reboot it"),
+        ("unit-stopped", "find out who"),
+        ("spec-invalid", "apply the specification again"),
+    ] {
+        let text = chain(|report| report.cause = Some(cause(kind, None)));
+        assert!(text.contains(words), "{kind}: {text}");
+    }
+}
+
+/// The pair's chain after these events, its state, and whether it needs a person.
+fn told(events: &[StoreEvent]) -> (String, PairState, bool) {
+    let fleet = fleet_of(events);
+    let view = fleet.pair_view(&fleet.pairs().next().unwrap().0.clone()).unwrap();
+    let lines = view
+        .chain
+        .iter()
+        .map(|link| format!("{} {}: {}", link.kind, link.state, link.text));
+    let needed = fleet
+        .status()
+        .attention
+        .iter()
+        .any(|item| item.kind == AttentionKind::Failed);
+    (lines.collect::<Vec<_>>().join("\n"), view.state, needed)
+}
+
+fn reported(report: impl FnOnce(&mut DeploymentState)) -> StoreEvent {
+    let mut read: DeploymentState = serde_json::from_slice(&state(3, Phase::Removing, None)).unwrap();
+    report(&mut read);
+    let bytes = fleet_protocol::wire::encode(&read).into();
+    entry(BucketId::Reported, "pi-1.web", 3, Some(bytes))
+}
+
+#[test]
+fn a_removal_that_does_not_get_on_needs_a_person_and_says_why() {
+    let mut events = running_pair();
+    events.push(entry(BucketId::Desired, "pi-1.web", 2, None));
+    events.push(reported(|report| {
+        report.cause = Some(cause("stop-signal-ignored", None));
+        report.failed_tries = 2;
+        report.next_try_at = Some(noon());
+    }));
+    let (text, state, needed) = told(&events);
+    assert_eq!((state, needed), (PairState::Failed, true), "{text}");
+    assert!(text.contains("Cause Blocked: It did not work"), "{text}");
+    assert!(
+        text.contains("Next Blocked: end the container by hand on pi-1"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_failure_from_before_a_removal_is_no_failure_of_it() {
+    let mut events = running_pair();
+    events.push(entry(BucketId::Desired, "pi-1.web", 2, None));
+    events.push(entry(
+        BucketId::Reported,
+        "pi-1.web",
+        3,
+        Some(state(3, Phase::Failed, Some(cause("exited-early", None)))),
+    ));
+    let (text, state, needed) = told(&events);
+    assert_eq!((state, needed), (PairState::Removing, false), "{text}");
+    assert!(
+        text.contains("Gate Waiting: the device is online and has not begun with the removal"),
+        "{text}"
+    );
+    assert!(!text.contains("apply it again"), "{text}");
+}
+
+#[test]
+fn of_a_device_that_is_away_the_first_thing_to_do_is_to_bring_it_back() {
+    let mut events = running_pair();
+    events.push(reported(|report| {
+        report.phase = Phase::Failed;
+        report.cause = Some(cause("exited-early", None));
+        report.next_try_at = Some(noon());
+    }));
+    events.push(entry(BucketId::Heartbeat, "pi-1", 4, None));
+    let (text, _, _) = told(&events);
+    assert!(
+        text.contains(
+            "Next Blocked: bring pi-1 back: check its power and its network; then read `fleetctl logs web"
+        ),
+        "{text}"
+    );
+    assert!(!text.contains("tried again"), "{text}");
+}

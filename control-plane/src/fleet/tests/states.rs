@@ -189,6 +189,90 @@ fn an_online_device_that_does_not_move_is_stuck_and_an_offline_one_is_offline() 
     assert!(fleet.status().attention.is_empty());
 }
 
+/// As `desired`, with steps that may take long.
+fn patient(generation: u64) -> Bytes {
+    let bytes = desired(generation, IMAGE);
+    let mut value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let score = &mut value["score"]["podman_v0"];
+    score["init_containers"] = serde_json::json!([{ "name": "migrate", "image": IMAGE, "timeout": "30m" }]);
+    score["lifecycle"] = serde_json::json!({ "grace_period": "1h" });
+    serde_json::to_vec(&value).unwrap().into()
+}
+
+#[test]
+fn a_step_that_may_take_long_is_not_stuck_before_it_took_longer() {
+    for (phase, limit) in [
+        (Phase::Starting, 62),
+        (Phase::Upgrading, 62),
+        (Phase::Removing, 62),
+        (Phase::Pulling, 10),
+    ] {
+        let mut events = running_pair();
+        events.push(entry(BucketId::Desired, "pi-1.web", 2, Some(patient(4))));
+        if phase == Phase::Removing {
+            events.push(entry(BucketId::Desired, "pi-1.web", 3, None));
+        }
+        let report = state(4, phase.clone(), None);
+        events.push(entry(BucketId::Reported, "pi-1.web", 4, Some(report)));
+        let mut fleet = fleet_of(&events);
+        let mut changes = Changes::new();
+        fleet.tick(noon() + TimeDelta::minutes(limit), &mut changes);
+        assert_ne!(pair_state(&fleet), PairState::Stuck, "{phase}");
+        fleet.tick(noon() + TimeDelta::minutes(limit + 1), &mut changes);
+        assert_eq!(pair_state(&fleet), PairState::Stuck, "{phase}");
+    }
+}
+
+#[test]
+fn what_waits_for_its_turn_to_pull_is_not_stuck() {
+    let mut events = running_pair();
+    events.push(entry(BucketId::Desired, "pi-1.web", 2, Some(desired(4, IMAGE))));
+    events.push(entry(
+        BucketId::Reported,
+        "pi-1.web",
+        2,
+        Some(state(4, Phase::Pending, None)),
+    ));
+    let other = [
+        entry(BucketId::Desired, "pi-1.zoo", 3, Some(desired(1, IMAGE))),
+        entry(
+            BucketId::Reported,
+            "pi-1.zoo",
+            3,
+            Some(state(1, Phase::Pulling, None)),
+        ),
+    ];
+    let mut fleet = fleet_of(&events);
+    apply(&mut fleet, &other);
+    let mut changes = Changes::new();
+    // The pull of the other moves, or it would be stuck itself.
+    let moves = entry(
+        BucketId::Reported,
+        "pi-1.zoo",
+        700,
+        Some(state(1, Phase::Pulling, None)),
+    );
+    apply(&mut fleet, &[moves]);
+    fleet.tick(noon() + TimeDelta::minutes(15), &mut changes);
+    assert_eq!(pair_state(&fleet), PairState::Pending);
+    let done = entry(
+        BucketId::Reported,
+        "pi-1.zoo",
+        900,
+        Some(state(1, Phase::Running, None)),
+    );
+    apply(&mut fleet, &[done]);
+    fleet.tick(noon() + TimeDelta::minutes(16), &mut changes);
+    assert_eq!(pair_state(&fleet), PairState::Stuck);
+    // Its age is that of the last news, not of what ran before.
+    let attention = fleet.status().attention;
+    let stuck = attention
+        .iter()
+        .find(|item| item.kind == AttentionKind::Stuck)
+        .unwrap();
+    assert_eq!(stuck.since, Some(noon() + TimeDelta::seconds(2)));
+}
+
 #[test]
 fn the_same_failure_on_many_devices_is_one_entry_and_another_cause_is_another() {
     let mut events = vec![entry(

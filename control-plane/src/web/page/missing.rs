@@ -83,6 +83,15 @@ pub(in crate::web) fn no_pair(deployment: &str, device: &str) -> Body {
     )
 }
 
+/// A deployment on a device that was not asked for its logs yet: it came up a moment ago.
+pub(in crate::web) fn not_asked_yet(deployment: &str, device: &str) -> Body {
+    let main = html! {
+        p { code { (device) } " is being asked for the logs of " code { (deployment) } "; this page fills by itself." }
+        p { a href=(super::logs::place(deployment, device)) { "Load again" } }
+    };
+    body(Section::Deployments, StatusCode::OK, "Logs", &main)
+}
+
 /// A filter that does not parse.
 pub(in crate::web) fn bad_query(why: &str) -> Body {
     let main = html! {

@@ -21,7 +21,7 @@ pub(super) use fleet::{DeviceFilter, fleet};
 pub(super) use frame::{Body, is_whole, whole};
 pub(super) use logs::{LogsFilter, logs};
 pub(super) use missing::{
-    Thing, bad_query, no_deployment, no_device, no_page, no_pair, not_known_yet, unavailable,
+    Thing, bad_query, no_deployment, no_device, no_page, no_pair, not_asked_yet, not_known_yet, unavailable,
 };
 pub(super) use pair::pair;
 pub(crate) use time::span;

@@ -27,11 +27,11 @@ pub(in crate::web) fn pair(view: &PairView, now: DateTime<Utc>) -> Body {
             (pair_state(view))
             @if let Some(step) = &view.init { span.sep { " · " } span { (words::init(step)) } }
             @if let Some(crash_loop) = &view.crash_loop { span.sep { " · " } span { (words::restarts(crash_loop)) }
-                @if let Some(at) = crash_loop.next_restart_at { span.quiet { ", next " (time::until(at, now)) } } }
+                @if let Some(at) = crash_loop.next_restart_at.filter(|_| view.device_state == DeviceState::Online) { span.quiet { ", next " (time::until(at, now)) } } }
             @if let Some(generation) = older(view) { span.sep { " · " } span { "generation " (generation) " goes on running" } }
             @if let Some(since) = view.since { span.sep { " · " } span.quiet { (time::age(since, now)) } }
             @if view.failed_tries > 0 { span.sep { " · " } span.quiet { "tried " (view.failed_tries) (if view.failed_tries == 1 { " time" } else { " times" }) } }
-            @if let Some(at) = view.next_try_at { span.sep { " · " } span.quiet { "next try " (time::until(at, now)) } }
+            @if let Some(at) = view.next_try_at.filter(|_| view.device_state == DeviceState::Online) { span.sep { " · " } span.quiet { "next try " (time::until(at, now)) } }
         }
         p { a.button href=(logs_address(&view.deployment, &view.device, view.cause.as_ref().and_then(|cause| cause.init.as_deref()))) { "View logs" } }
         @if view.device_state != DeviceState::Online {

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 
 use super::icon::{Icon, Tone, icon, of_device, of_pair};
 use super::time;
-use crate::fleet::view::{DeviceState, PairCounts, PairState, PairView, Problem};
+use crate::fleet::view::{DeviceState, Link, LinkState, PairCounts, PairState, PairView, Problem};
 use crate::fleet::words;
 use crate::logs::ansi;
 
@@ -52,7 +52,7 @@ pub(super) fn pair_line(view: &PairView, now: DateTime<Utc>) -> Markup {
         @if let Some(step) = &view.init { span.sep { " · " } span { (words::init(step)) } }
         @if let Some(cause) = &view.cause { span.sep { " · " } span.kind { (cause.kind) } }
         @if let Some(crash_loop) = &view.crash_loop { span.sep { " · " } span { (words::restarts(crash_loop)) }
-            @if let Some(at) = crash_loop.next_restart_at { span.quiet { ", next " (time::until(at, now)) } } }
+            @if let Some(at) = crash_loop.next_restart_at.filter(|_| view.device_state == DeviceState::Online) { span.quiet { ", next " (time::until(at, now)) } } }
         @if let Some(generation) = older(view) { span.sep { " · " } span { "generation " (generation) " goes on running" } }
         @if let Some(since) = view.since { span.sep { " · " } span.quiet { (time::age(since, now)) } }
         @if view.device_state != DeviceState::Online {
@@ -72,19 +72,32 @@ pub(super) fn older(view: &PairView) -> Option<u64> {
 /// Why it is as it is, in a cell of a table, and the way to its logs where that is no good news.
 pub(super) fn why(view: &PairView) -> Markup {
     html! {
-        @match &view.cause { Some(cause) => span.clip { (prose(&cause.detail)) }, None => span.quiet { "–" } }
+        @match &view.cause {
+            Some(cause) => span.clip { (prose(&cause.detail)) },
+            None => @match holds(view) { Some(link) => span.clip { (prose(&link.text)) }, None => span.quiet { "–" } },
+        }
         @if view.crash_loop.is_some() || view.cause.as_ref().is_some_and(has_words) { " " (logs_link(view)) }
+    }
+}
+
+/// What holds a pair up that has no cause of its own: it is stuck, waits for its device, or cannot be read.
+fn holds(view: &PairView) -> Option<&Link> {
+    let of = |state: LinkState| view.chain.iter().find(|link| link.state == state);
+    match view.state {
+        PairState::Stuck | PairState::Unreadable | PairState::Unknown => of(LinkState::Blocked),
+        PairState::Waiting | PairState::Removing => of(LinkState::Waiting),
+        _ => None,
     }
 }
 
 /// A container ran and ended, so that its log says more; a pull that failed is no such cause.
 pub(super) fn has_words(cause: &Cause) -> bool {
-    cause.exit.is_some() || cause.init.is_some() || !cause.log.is_empty()
+    cause.exit.is_some() || words::failed_init(cause).is_some() || !cause.log.is_empty()
 }
 
 /// The way to a deployment's logs on a device: those of the init container that failed, where one did.
 pub(super) fn logs_link(view: &PairView) -> Markup {
-    let init = view.cause.as_ref().and_then(|cause| cause.init.as_deref());
+    let init = view.cause.as_ref().and_then(words::failed_init);
     html! { a.logs href=(logs_address(&view.deployment, &view.device, init)) { "View logs" span.aside { " of " (view.deployment) " on " (view.device) } } }
 }
 

@@ -62,7 +62,10 @@ impl<H: Host> Place<H> {
         score: Option<&PodmanV0Score>,
         news: &UnboundedSender<Fact>,
     ) -> Result<(String, Digests), Failure> {
-        let malformed = || failure("image-malformed", target.image.clone(), Retry::Never);
+        let malformed = || {
+            let detail = format!("{:?} is no name of an image: correct the manifest", target.image);
+            failure("image-malformed", detail, Retry::Never)
+        };
         let main: ImageRef = target.image.parse().map_err(|_| malformed())?;
         let digest = self.fetch(&main, news).await?;
         let mut others = Digests::new();
