@@ -204,6 +204,15 @@ async fn killed_while_an_init_container_fails_the_next_agent_names_it_and_sees_i
     }
 }
 
+/// Whether the power went within this time. That it does not is told by nothing: the change wrote less before it was through.
+async fn is_cut_within(scene: &Scene, time: Duration) -> bool {
+    let began = std::time::Instant::now();
+    while !scene.world.is_dark() && began.elapsed() < time {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    scene.world.is_dark()
+}
+
 /// Cuts the power after the n-th durable write, for every n until a whole change passes without a cut.
 #[tokio::test]
 async fn a_power_cut_after_any_write_of_a_change_ends_with_the_new_version() {
@@ -218,12 +227,7 @@ async fn a_power_cut_after_any_write_of_a_change_ends_with_the_new_version() {
             let before = scene.world.writes();
             scene.world.cut_power_after(writes);
             scene.ask_for(desired(2, NEXT_IMAGE)).await;
-            let world = scene.world.clone();
-            let began = std::time::Instant::now();
-            while !world.is_dark() && began.elapsed() < Duration::from_millis(1500) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            whole = !world.is_dark();
+            whole = !is_cut_within(&scene, Duration::from_millis(1500)).await;
             assert!(whole || scene.world.fired().contains(&"power".to_owned()));
             assert!(scene.world.writes() <= before + writes);
             scene.kill().await;
@@ -278,11 +282,7 @@ async fn a_power_cut_after_any_write_of_a_refusal_does_not_lose_the_reason() {
             scene.until_running(1).await;
             scene.world.cut_power_after(writes);
             scene.ask_for(unusable(2)).await;
-            let began = std::time::Instant::now();
-            while !scene.world.is_dark() && began.elapsed() < Duration::from_millis(800) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            whole = !scene.world.is_dark();
+            whole = !is_cut_within(&scene, Duration::from_millis(800)).await;
             scene.kill().await;
             scene.world.reboot();
             scene.start();
@@ -335,11 +335,7 @@ async fn a_power_cut_after_any_write_of_a_removal_never_costs_a_volume_to_keep()
             run_with_a_volume_to_keep(&mut scene).await;
             scene.world.cut_power_after(writes);
             scene.take_away().await;
-            let began = std::time::Instant::now();
-            while !scene.world.is_dark() && began.elapsed() < Duration::from_millis(800) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            whole = !scene.world.is_dark();
+            whole = !is_cut_within(&scene, Duration::from_millis(800)).await;
             scene.kill().await;
             scene.world.reboot();
             scene.start();

@@ -397,7 +397,10 @@ async fn a_container_that_is_not_healthy_yet_is_not_killed_either_when_that_is_f
         until_told_ignored(&scene, 2).await;
         // It gets healthy, and is not taken for the new version: not now, and not by the next agent.
         scene.world.comes_up(&web());
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        let up = scene
+            .until_state("up as what it is", |state| runs(state) == Some(1))
+            .await;
+        assert_eq!(up.observed_generation, 2);
         until_ignored(&scene, 2).await;
         scene.stop().await;
         scene.start();

@@ -175,19 +175,12 @@ impl Turn {
             return false;
         };
         let of = of.clone();
-        (self.state.running, self.state.older) = (None, None);
         if failure.end.as_ref().is_some_and(|end| end.early) {
             self.state.unproven = Some(failure.clone());
         }
         let seldom = Failure::new(&failure.kind, "", Retry::Seldom);
         let next_try = self.retry(Timer::Unit, &seldom, self.state.unit_tries);
-        self.state.unit = Unit::Down {
-            of,
-            failure,
-            next_try,
-            back: None,
-            restarts: None,
-        };
+        self.is_down(of, failure, next_try);
         true
     }
 
@@ -200,13 +193,7 @@ impl Turn {
             began: false,
             progress: None,
         };
-        self.state.unit = Unit::Down {
-            of,
-            failure,
-            next_try: None,
-            back: None,
-            restarts: None,
-        };
+        self.is_down(of, failure, None);
         true
     }
 
@@ -221,13 +208,7 @@ impl Turn {
             failure: failure.clone(),
             next_try,
         };
-        self.state.unit = Unit::Down {
-            of,
-            failure,
-            next_try: None,
-            back: None,
-            restarts: None,
-        };
+        self.is_down(of, failure, None);
         true
     }
 }

@@ -47,10 +47,15 @@ impl Turn {
     }
 
     pub(super) fn down(&mut self, of: Installed, failure: Failure) {
-        (self.state.running, self.state.older) = (None, None);
         self.state.unit_tries = self.state.unit_tries.saturating_add(1);
         self.note_end(&failure);
         let next_try = self.retry(Timer::Unit, &failure, self.state.unit_tries);
+        self.is_down(of, failure, next_try);
+    }
+
+    /// Nothing of it runs. Without a next try it waits for its image, or for another specification.
+    pub(super) fn is_down(&mut self, of: Installed, failure: Failure, next_try: Option<At>) {
+        (self.state.running, self.state.older) = (None, None);
         self.state.unit = Unit::Down {
             of,
             failure,
