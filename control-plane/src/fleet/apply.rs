@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_protocol::bucket::PairKey;
+use fleet_protocol::score::HealthCheck;
 use fleet_protocol::{Deployment, DeploymentName, DesiredState, DeviceId, PodmanV0Score, Score};
 
 use super::slot::{Slot, Taken, Unreadable, message, take};
@@ -380,14 +381,7 @@ fn read_desired(bytes: &Bytes) -> Result<Desired, Unreadable> {
 fn patience(score: &PodmanV0Score) -> TimeDelta {
     let inits = score.init_containers.iter().map(|init| init.timeout.duration());
     let grace = score.lifecycle().grace_period.duration();
-    let healthy = score.health.as_ref().map(|health| {
-        let round = health
-            .interval
-            .duration()
-            .saturating_add(health.timeout.duration());
-        let checks = round.saturating_mul(health.retries.saturating_add(1));
-        health.start_period.duration().saturating_add(checks)
-    });
+    let healthy = score.health.as_ref().map(HealthCheck::longest_start);
     let longest = inits.chain([grace]).chain(healthy).max().unwrap_or_default();
     TimeDelta::from_std(longest).unwrap_or(TimeDelta::MAX)
 }

@@ -57,13 +57,6 @@ pub(super) fn stop_within(policy: &LifecyclePolicy) -> Duration {
 /// With a health check: until the last try that may still succeed is over.
 pub(super) fn start_within(health: Option<&HealthCheck>) -> Duration {
     let Some(health) = health else { return START_WITHIN };
-    let round = health
-        .interval
-        .duration()
-        .saturating_add(health.timeout.duration());
-    let checks = round.saturating_mul(health.retries.saturating_add(1));
-    let all = START_WITHIN
-        .saturating_add(health.start_period.duration())
-        .saturating_add(checks);
+    let all = START_WITHIN.saturating_add(health.longest_start());
     Duration::from_secs(all.as_secs()).min(LONGEST)
 }

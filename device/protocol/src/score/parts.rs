@@ -157,6 +157,14 @@ pub struct HealthCheck {
 }
 
 impl HealthCheck {
+    /// The longest time in which a container may still become healthy after its start.
+    #[must_use]
+    pub fn longest_start(&self) -> std::time::Duration {
+        let round = self.interval.duration().saturating_add(self.timeout.duration());
+        let checks = round.saturating_mul(self.retries.saturating_add(1));
+        self.start_period.duration().saturating_add(checks)
+    }
+
     fn default_interval() -> Span {
         Span::from_secs(30)
     }
