@@ -40,9 +40,12 @@ fn runs(trial: &mut Trial, deployment: &str) -> Result<usize> {
 #[test]
 fn a_job_is_finished_when_its_work_is_done_and_runs_once_for_each_boot() -> Result<()> {
     Trial::run("jobs", |trial| {
-        // Over before anybody can see it up, and up for long enough to be seen.
-        for (name, seconds) in [("quick", 0), ("slow", 8)] {
-            trial.kv.desire(name, 1, job(seconds, 0))?;
+        // Over before anybody can see it up, and up for long enough to be seen; with success, and with a failure.
+        let jobs = [("quick", 0, 0), ("slow", 8, 0), ("broken", 0, 3), ("weak", 8, 3)];
+        for (name, seconds, status) in jobs {
+            trial.kv.desire(name, 1, job(seconds, status))?;
+        }
+        for name in ["quick", "slow"] {
             let state = trial.kv.wait_for_phase(name, 1, &Phase::Finished, DEPLOY)?;
             ensure!(state.cause.is_none() && state.running.is_none(), "{state:?}");
             ensure!(
@@ -51,9 +54,7 @@ fn a_job_is_finished_when_its_work_is_done_and_runs_once_for_each_boot() -> Resu
             );
             ensure!(runs(trial, name)? == 1);
         }
-        // One that fails at once, and one that worked for a while before.
-        for (name, seconds, kind) in [("broken", 0, "exited-early"), ("weak", 8, "container-failed")] {
-            trial.kv.desire(name, 1, job(seconds, 3))?;
+        for (name, kind) in [("broken", "exited-early"), ("weak", "container-failed")] {
             let state = trial.kv.wait_for_cause(name, kind, DEPLOY)?;
             let cause = state.cause.context("it has a cause")?;
             eprintln!("{cause}");

@@ -11,8 +11,8 @@ use serde_json::json;
 const DEPLOY: Duration = Duration::from_secs(240);
 const RECOVER: Duration = Duration::from_secs(240);
 const SOON: Duration = Duration::from_secs(180);
-/// How long NATS is away: longer than the client's own patience with a dead server.
-const OUTAGE: Duration = Duration::from_secs(60);
+/// How long NATS is away: several tries to connect again, at [`IMPATIENT`].
+const OUTAGE: Duration = Duration::from_secs(20);
 /// The default, a minute, would be most of these tests' time.
 const IMPATIENT: &str = "reconnect_max_seconds = 5\n";
 const IS_OFFLINE: &str = "fleet-agent status | grep 'connection  offline'";
