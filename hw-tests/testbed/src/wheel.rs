@@ -140,7 +140,7 @@ impl Wheel {
     }
 }
 
-fn lock(tools: &Path) -> Result<File, ToolError> {
+pub(crate) fn lock(tools: &Path) -> Result<File, ToolError> {
     fs::create_dir_all(tools).map_err(at("create", tools))?;
     let path = tools.join("lock");
     let file = File::options()
@@ -153,7 +153,7 @@ fn lock(tools: &Path) -> Result<File, ToolError> {
     Ok(file)
 }
 
-fn only_file(folder: &Path) -> Result<PathBuf, ToolError> {
+pub(crate) fn only_file(folder: &Path) -> Result<PathBuf, ToolError> {
     let mut entries = fs::read_dir(folder).map_err(at("list", folder))?;
     let entry = entries
         .next()
@@ -161,7 +161,7 @@ fn only_file(folder: &Path) -> Result<PathBuf, ToolError> {
     Ok(entry.map_err(at("find the download in", folder))?.path())
 }
 
-fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ToolError {
+pub(crate) fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ToolError {
     let path = path.to_owned();
     move |source| ToolError::Cache { what, path, source }
 }

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use crate::process::Tool;
 use crate::setup;
 use crate::setup::needs::Purpose;
-use crate::setup::wheels::DENY;
+use crate::setup::programs::DENY;
 use crate::stages::{Outcome, Stages};
 use crate::workspace::Workspace;
 

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::debian::Release;
 use super::plan::Plan;
-use super::wheels;
+use super::programs;
 use crate::process::Tool;
 use crate::workspace::Workspace;
 
@@ -29,9 +29,9 @@ pub fn carry_out(workspace: &Workspace, plan: &Plan) -> Result<()> {
         let all: Vec<&str> = install.iter().copied().chain(names).collect();
         apt_get(workspace, right, &all).run_behind("apt-get install")?;
     }
-    plan.wheels
+    plan.programs
         .iter()
-        .try_for_each(|needed| wheels::provide(&needed.wheel))
+        .try_for_each(|needed| programs::provide(&needed.source))
 }
 
 fn right(workspace: &Workspace) -> Result<Right> {

@@ -5,15 +5,14 @@ pub mod debian;
 pub mod install;
 pub mod needs;
 pub mod plan;
+pub mod programs;
 pub mod space;
 pub mod user;
-pub mod wheels;
 
 use anyhow::Result;
-use fleet_testbed::wheel::Wheel;
 
 use crate::workspace::Workspace;
-use needs::Purpose;
+use needs::{Purpose, Source};
 use plan::Plan;
 use space::Places;
 
@@ -42,6 +41,6 @@ fn missing(workspace: &Workspace, purposes: &[Purpose]) -> Result<Plan> {
         release,
         purposes,
         |package| installed.contains(package),
-        Wheel::is_cached,
+        Source::is_cached,
     ))
 }

