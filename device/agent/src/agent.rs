@@ -1,5 +1,6 @@
 //! Composition: starts the tasks in order and ends them in order.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use fleet_host::{Host, Supervisor};
@@ -7,6 +8,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::LocalSet;
 use tokio::time::sleep;
 
+use crate::clock::{self, Refusal};
 use crate::dispatch::Dispatcher;
 use crate::fault::Faults;
 use crate::info;
@@ -36,29 +38,39 @@ impl<H: Host + 'static> Agent<H> {
 
     /// Runs until `shutdown` is ready, then ends in order: what was begun is dropped where it stands and is
     /// resumed by the next agent; containers are systemd's and go on.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+    ///
+    /// # Errors
+    /// [`Refusal`], when time servers call the clock wrong: nothing was begun then.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Refusal> {
         let local = LocalSet::new();
-        local.run_until(self.serve(shutdown)).await;
+        local.run_until(self.serve(shutdown)).await
     }
 
-    async fn serve(self, shutdown: impl Future<Output = ()>) {
+    async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), Refusal> {
         let shared = &self.shared;
+        let mut shutdown = pin!(shutdown);
+        tokio::select! {
+            () = &mut shutdown => return Ok(()),
+            admitted = clock::admit(shared) => admitted?,
+        }
         let (sender, news) = unbounded_channel();
         let mut dispatcher = Dispatcher::new(shared, news);
         dispatcher.load().await;
         dispatcher.begin().await;
         self.notify("ready", shared.host.supervisor().ready());
         tokio::select! {
-            () = shutdown => {}
+            () = &mut shutdown => {}
             () = dispatcher.run() => {}
             () = session::run(Rc::clone(shared), sender) => {}
             () = status::keep(Rc::clone(shared)) => {}
             () = info::keep(Rc::clone(shared)) => {}
+            () = clock::keep(Rc::clone(shared)) => {}
             () = self.tidy_images() => {}
         }
         tracing::info!("going down; containers keep running");
         self.notify("stopping", shared.host.supervisor().stopping());
         status::remove(&shared.settings.runtime);
+        Ok(())
     }
 
     fn notify(&self, what: &str, told: std::io::Result<()>) {

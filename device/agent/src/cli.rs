@@ -15,6 +15,8 @@ pub mod exit {
     pub const SETTINGS: u8 = 3;
     /// `status`: the agent does not run.
     pub const NOT_RUNNING: u8 = 4;
+    /// `run`: time servers call the system clock wrong.
+    pub const CLOCK: u8 = 5;
 }
 
 /// The text of `--help`.
@@ -45,6 +47,7 @@ Exit codes:
   2  the command line makes no sense
   3  identity or configuration cannot be used; standard error names the file
   4  status: the agent does not run, and what is shown comes from its records
+  5  run: the system clock is wrong, as time servers say; once it is right, the next start goes well
 ";
 
 /// What is asked for.

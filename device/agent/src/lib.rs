@@ -35,6 +35,7 @@ mod shared;
 mod words;
 
 pub mod cli;
+pub mod clock;
 pub mod deployment;
 pub mod fault;
 pub mod journal;

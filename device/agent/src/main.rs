@@ -9,9 +9,9 @@ use fleet_agent::cli::{self, Cli, Command, exit};
 use fleet_agent::fault::Faults;
 use fleet_agent::journal::JournalLines;
 use fleet_agent::settings::{FRAGMENT_FOLDERS, Identity, Settings, Source, Tuning};
-use fleet_agent::{Agent, VERSION, status};
+use fleet_agent::{Agent, VERSION, clock, status};
 use fleet_host::exec::Environment;
-use fleet_host::{Clock, Device, FileLedger, Places, QuadletDir, SystemClock};
+use fleet_host::{Clock, Device, FileLedger, Places, QuadletDir, Sntp, SystemClock};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -92,7 +92,10 @@ fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         .folder
         .parent()
         .context("the identity folder has no parent")?;
-    let device = Device::new(&Places::under(data), &environment).with_pull_stall(settings.tuning.pull_stall);
+    let tuning = &settings.tuning;
+    let device = Device::new(&Places::under(data), &environment)
+        .with_pull_stall(tuning.pull_stall)
+        .with_time_servers(Sntp::new(tuning.clock_servers.clone(), tuning.clock_source_port));
     let faults = Faults::of_this_process(settings.runtime.clone())?;
     tracing::info!(
         "fleet-agent {VERSION} on {}",
@@ -107,8 +110,16 @@ fn run(settings: Settings) -> anyhow::Result<ExitCode> {
                 _ = int.recv() => {}
             }
         };
-        Agent::with_faults(device, settings, faults).run(shutdown).await;
-        Ok(exit::OK.into())
+        match Agent::with_faults(device, settings, faults).run(shutdown).await {
+            Ok(()) => Ok(exit::OK.into()),
+            Err(refusal) => {
+                tracing::error!("{refusal}");
+                tracing::error!(
+                    "the agent does not start with this clock; what runs goes on, and systemd tries again"
+                );
+                Ok(exit::CLOCK.into())
+            }
+        }
     })
 }
 
@@ -165,8 +176,9 @@ async fn show_status(cli: &Cli) -> anyhow::Result<ExitCode> {
                 let places = Places::under(&cli.data);
                 let (ledger, files) = (FileLedger::new(places.agent), QuadletDir::new(places.quadlet));
                 let Identity { enrolment, .. } = identity;
-                let status =
+                let mut status =
                     status::of_records(&ledger, &files, enrolment.device_id, enrolment.nats.url).await;
+                status.clock = clock::of_runtime(&runtime_folder(cli));
                 (status, exit::NOT_RUNNING)
             }
             Err(error) => return unusable(error.into()),

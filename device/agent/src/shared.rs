@@ -8,6 +8,7 @@ use fleet_host::{Changed, Clock, Host, LedgerError, Shelf, UnitName, Units};
 use fleet_protocol::DeploymentName;
 use tokio::sync::Semaphore;
 
+use crate::clock::ClockState;
 use crate::fault::Faults;
 use crate::health::{Health, VOLUMES_UNKNOWN};
 use crate::images::KnownImages;
@@ -26,6 +27,7 @@ pub(crate) struct Shared<H> {
     pub(crate) unwritten: Unwritten,
     pub(crate) images: KnownImages,
     pub(crate) link: Link,
+    pub(crate) clock: ClockState,
     pub(crate) pulls: Semaphore,
     pub(crate) started_at: DateTime<Utc>,
     watched: RefCell<BTreeSet<UnitName>>,
@@ -44,6 +46,7 @@ impl<H: Host> Shared<H> {
             unwritten: Unwritten::default(),
             images: KnownImages::default(),
             link: Link::default(),
+            clock: ClockState::default(),
             watched: RefCell::default(),
         }
     }

@@ -1,6 +1,8 @@
 //! What the device answers without a network: a file in the runtime folder while the agent runs, the
 //! ledger when it does not.
 
+mod deployments;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use crate::VERSION;
+use crate::clock::{self, ClockStatus};
 use crate::deployment::report::report;
 use crate::health::RECORD_DAMAGED;
 use crate::images;
@@ -43,6 +46,9 @@ pub struct Status {
     /// Whether it is connected; absent when it does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkState>,
+    /// How its clock stood when it was last checked in this boot; absent when it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockStatus>,
     /// What is wrong with the device itself.
     pub health: Vec<Cause>,
     /// Its deployments.
@@ -74,6 +80,7 @@ async fn write<H: Host>(shared: &Shared<H>) {
         pid: Some(std::process::id()),
         server: shared.settings.identity.enrolment.nats.url.clone(),
         link: Some(shared.link.state()),
+        clock: shared.clock.status(),
         health: shared.health.causes(),
         deployments: shared.outbox.shown_states(),
     };
@@ -138,6 +145,7 @@ pub async fn of_records(
         pid: None,
         server,
         link: None,
+        clock: None,
         health,
         deployments,
     }
@@ -196,6 +204,14 @@ pub fn text(status: &Status, now: DateTime<Utc>) -> String {
             age(*next_try_at, now)
         ),
     };
+    if let Some(clock) = &status.clock {
+        let _ = writeln!(
+            text,
+            "clock       {}; checked {} ago",
+            clock::line(&clock.standing, status.pid.is_some()),
+            age(now, clock.checked_at)
+        );
+    }
     for cause in &status.health {
         let _ = writeln!(text, "health      {cause}");
     }
@@ -203,62 +219,8 @@ pub fn text(status: &Status, now: DateTime<Utc>) -> String {
         text.push_str("\nno deployments\n");
         return text;
     }
-    let _ = writeln!(
-        text,
-        "\n{:<24} {:<10} {:>10} {:>8}  CAUSE",
-        "DEPLOYMENT", "PHASE", "GENERATION", "AGE"
-    );
-    for (name, state) in &status.deployments {
-        let cause = state.cause.as_ref().map(ToString::to_string).unwrap_or_default();
-        let line = format!(
-            "{:<24} {:<10} {:>10} {:>8}  {cause}",
-            name.as_str(),
-            state.phase.as_str(),
-            state.observed_generation,
-            age(now, state.since)
-        );
-        let _ = writeln!(text, "{}", line.trim_end());
-        details(&mut text, state, now);
-        if let Some(running) = state
-            .running
-            .as_ref()
-            .filter(|r| r.generation != state.observed_generation)
-        {
-            let _ = writeln!(text, "{:<24} generation {} still runs", "", running.generation);
-        }
-    }
+    deployments::table(&mut text, &status.deployments, status.pid.is_some(), now);
     text
-}
-
-/// What else is known of a deployment, below its line: its step, what goes wrong again and again, its last words.
-fn details(text: &mut String, state: &DeploymentState, now: DateTime<Utc>) {
-    let mut line = |words: String| {
-        let _ = writeln!(text, "{:<24} {words}", "");
-    };
-    if let Some(init) = &state.init {
-        line(format!(
-            "init container {} runs ({} of {})",
-            init.name, init.step, init.of
-        ));
-    }
-    if let Some(crash_loop) = &state.crash_loop {
-        let next = match crash_loop.next_restart_at {
-            Some(at) if at > now => format!("; the next in {}", age(at, now)),
-            _ => String::new(),
-        };
-        line(format!(
-            "crash loop: systemd started it again {} times{next}",
-            crash_loop.restarts
-        ));
-    }
-    for said in state.cause.iter().flat_map(|cause| &cause.log) {
-        // Whatever a container wrote cannot steer the terminal.
-        let plain: String = said
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        line(format!("| {plain}"));
-    }
 }
 
 /// Time from `then` to `now` in one unit; a clock that jumped back shows as 0 s.
@@ -275,6 +237,7 @@ fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fleet_machine::clock::Standing;
     use fleet_protocol::{PROTOCOL_VERSION, Phase};
 
     #[tokio::test]
@@ -349,12 +312,22 @@ mod tests {
                 reason: "connection refused".to_owned(),
                 next_try_at: at(1_250),
             }),
+            clock: Some(ClockStatus {
+                standing: Standing::Skewed {
+                    offset_millis: 872_000,
+                },
+                checked_at: at(1_000),
+            }),
             health: Vec::new(),
             deployments: BTreeMap::from([("web".parse().unwrap(), state)]),
         };
         let text = text(&status, at(1_240));
         assert!(
             text.contains("offline for 5 min: connection refused; next try in 10 s"),
+            "{text}"
+        );
+        assert!(
+            text.contains("clock       wrong by 14m32s; checked 4 min ago"),
             "{text}"
         );
         assert!(

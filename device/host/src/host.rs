@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::exec::Environment;
 use crate::{
-    Clock, Containers, DeviceFacts, FileLedger, Generator, Images, Journal, Ledger, Leftovers, LinuxFacts,
-    PodmanContainers, PodmanImages, PodmanLeftovers, QuadletDir, Supervisor, SystemClock, SystemdSupervisor,
-    UnitFiles, Units, UserJournal, UserUnits,
+    Clock, Containers, DeviceFacts, FileFloor, FileLedger, Generator, Images, Journal, Ledger, Leftovers,
+    LinuxFacts, PodmanContainers, PodmanImages, PodmanLeftovers, QuadletDir, Sntp, Supervisor, SystemClock,
+    SystemdSupervisor, TimeFloor, TimeServers, UnitFiles, Units, UserJournal, UserUnits,
 };
 
 /// Hands out the traits. Code that needs one of them takes that one.
@@ -30,6 +30,10 @@ pub trait Host {
     type DeviceFacts: DeviceFacts;
     /// See [`Clock`].
     type Clock: Clock;
+    /// See [`TimeServers`].
+    type TimeServers: TimeServers;
+    /// See [`TimeFloor`].
+    type TimeFloor: TimeFloor;
     /// See [`Supervisor`].
     type Supervisor: Supervisor;
 
@@ -51,6 +55,10 @@ pub trait Host {
     fn facts(&self) -> &Self::DeviceFacts;
     /// See [`Clock`].
     fn clock(&self) -> &Self::Clock;
+    /// See [`TimeServers`].
+    fn time_servers(&self) -> &Self::TimeServers;
+    /// See [`TimeFloor`].
+    fn time_floor(&self) -> &Self::TimeFloor;
     /// See [`Supervisor`].
     fn supervisor(&self) -> &Self::Supervisor;
 }
@@ -91,6 +99,8 @@ pub struct Device {
     ledger: FileLedger,
     facts: LinuxFacts,
     clock: SystemClock,
+    time_servers: Sntp,
+    time_floor: FileFloor,
     supervisor: SystemdSupervisor,
 }
 
@@ -109,6 +119,8 @@ impl Device {
             ledger: FileLedger::new(&places.agent),
             facts: LinuxFacts::new(environment.clone(), &places.data),
             clock: SystemClock,
+            time_servers: Sntp::new(Vec::new(), 0),
+            time_floor: FileFloor::under(&places.agent),
             supervisor: SystemdSupervisor,
         }
     }
@@ -117,6 +129,13 @@ impl Device {
     #[must_use]
     pub fn with_pull_stall(mut self, patience: Duration) -> Self {
         self.images = self.images.with_stall(patience);
+        self
+    }
+
+    /// Sets whom to ask for the time; without it nobody is asked.
+    #[must_use]
+    pub fn with_time_servers(mut self, servers: Sntp) -> Self {
+        self.time_servers = servers;
         self
     }
 }
@@ -131,6 +150,8 @@ impl Host for Device {
     type Ledger = FileLedger;
     type DeviceFacts = LinuxFacts;
     type Clock = SystemClock;
+    type TimeServers = Sntp;
+    type TimeFloor = FileFloor;
     type Supervisor = SystemdSupervisor;
 
     fn units(&self) -> &UserUnits {
@@ -159,6 +180,12 @@ impl Host for Device {
     }
     fn clock(&self) -> &SystemClock {
         &self.clock
+    }
+    fn time_servers(&self) -> &Sntp {
+        &self.time_servers
+    }
+    fn time_floor(&self) -> &FileFloor {
+        &self.time_floor
     }
     fn supervisor(&self) -> &SystemdSupervisor {
         &self.supervisor

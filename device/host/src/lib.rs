@@ -15,6 +15,8 @@
 //! | [`Ledger`] | [`FileLedger`] | small durable records |
 //! | [`DeviceFacts`] | [`LinuxFacts`] | what the device is and how it fares |
 //! | [`Clock`] | [`SystemClock`] | the time |
+//! | [`TimeServers`] | [`Sntp`] | what time servers say it is |
+//! | [`TimeFloor`] | [`FileFloor`] | the newest time that was known to be right |
 //! | [`Supervisor`] | [`SystemdSupervisor`] | readiness, status and watchdog towards systemd |
 //!
 //! [`quadlet`] is pure: it turns a score into the text of the files. [`exec`] is the only place that
@@ -31,7 +33,6 @@
     reason = "one single-threaded runtime: the futures need not be Send"
 )]
 
-mod clock;
 mod containers;
 mod facts;
 mod host;
@@ -42,6 +43,7 @@ mod leftovers;
 mod names;
 mod pause;
 mod supervisor;
+mod time;
 mod unit_files;
 mod units;
 
@@ -53,7 +55,6 @@ pub mod fakes;
 mod fixture;
 pub mod quadlet;
 
-pub use clock::{Clock, SystemClock};
 pub use containers::{Containers, ContainersError, PodmanContainers, Signalled};
 pub use facts::{DeviceFacts, DeviceIdentity, FactsError, LinuxFacts, Vitals};
 pub use host::{Device, Host, Places};
@@ -65,6 +66,10 @@ pub use names::{
     Digest, InvocationId, NameError, UnitFileName, UnitName, container_name, init_container_name, volume_name,
 };
 pub use supervisor::{Supervisor, SystemdSupervisor};
+pub use time::{
+    Clock, FileFloor, Kiss, Reply, Said, ServerName, ServerNameError, Sntp, SystemClock, TimeFloor,
+    TimeServers,
+};
 pub use unit_files::{QuadletDir, UnitFiles, UnitFilesError};
 pub use units::{
     ActiveState, Generator, LoadState, Started, TakenUp, UnitFacts, Units, UnitsError, UserUnits,

@@ -5,6 +5,8 @@
 //! event. Its caller records the new state, runs the effects, and feeds their outcomes back as events, so
 //! that whatever is interrupted is resumed from the record and the facts.
 //!
+//! - [`clock`]: whether the device's clock is right; no machine but one judgement at a time.
 //! - [`deployment`]: one deployment on one device, from "asked for" to "running", and away again.
 
+pub mod clock;
 pub mod deployment;

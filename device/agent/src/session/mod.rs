@@ -40,6 +40,7 @@ pub(crate) async fn run<H: Host>(shared: Rc<Shared<H>>, news: UnboundedSender<Ne
             Ok(connection) => {
                 tracing::info!("connected to {}", shared.settings.identity.enrolment.nats.url);
                 shared.link.connected(&shared.host);
+                shared.clock.online();
                 let reason = serve(&shared, connection, &news).await;
                 if began.elapsed() >= GOOD_SESSION {
                     tries = 0;

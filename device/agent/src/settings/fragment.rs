@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fleet_host::ServerName;
 use serde::Deserialize;
 use tracing::Level;
 
@@ -25,6 +26,15 @@ pub struct Fragment {
     pub keep_images_minutes: Option<u64>,
     /// Minutes in which a pull neither says a word nor receives a byte before it is ended and tried again.
     pub pull_stall_minutes: Option<u64>,
+    /// Time servers to compare the clock with: `host`, `host:port`, an address. None means that the clock is not checked.
+    pub clock_servers: Option<Vec<String>>,
+    /// Seconds by which the clock may be off before the agent refuses to start with it.
+    pub clock_tolerance_seconds: Option<u64>,
+    /// Hours between two checks of a clock that is right.
+    pub clock_check_hours: Option<u64>,
+    /// UDP port from which time servers are asked, where a firewall lets one out only; 0 is any. The agent's user may
+    /// not take one below 1024.
+    pub clock_source_port: Option<u16>,
 }
 
 /// Where a value comes from.
@@ -51,6 +61,14 @@ pub struct Tuning {
     pub keep_images: Duration,
     /// See [`Fragment::pull_stall_minutes`].
     pub pull_stall: Duration,
+    /// See [`Fragment::clock_servers`].
+    pub clock_servers: Vec<ServerName>,
+    /// See [`Fragment::clock_tolerance_seconds`].
+    pub clock_tolerance: Duration,
+    /// See [`Fragment::clock_check_hours`].
+    pub clock_check: Duration,
+    /// See [`Fragment::clock_source_port`].
+    pub clock_source_port: u16,
     /// Where each value comes from, by its name in a fragment.
     pub sources: BTreeMap<&'static str, Source>,
 }
@@ -64,18 +82,33 @@ impl Default for Tuning {
             reconnect_max: Duration::from_secs(60),
             keep_images: Duration::from_mins(60),
             pull_stall: Duration::from_mins(15),
+            clock_servers: CLOCK_SERVERS
+                .iter()
+                .map(|name| name.parse().expect("a constant that is a name"))
+                .collect(),
+            clock_tolerance: Duration::from_secs(30),
+            clock_check: Duration::from_hours(6),
+            clock_source_port: 0,
             sources: NAMES.iter().map(|name| (*name, Source::Default)).collect(),
         }
     }
 }
 
-const NAMES: [&str; 6] = [
+const CLOCK_SERVERS: [&str; 2] = ["time.cloudflare.com", "pool.ntp.org"];
+/// Most time servers; a majority of more is no surer.
+const MAX_CLOCK_SERVERS: usize = 8;
+
+const NAMES: [&str; 10] = [
     "log_level",
     "pulls_at_once",
     "drift_check_minutes",
     "reconnect_max_seconds",
     "keep_images_minutes",
     "pull_stall_minutes",
+    "clock_servers",
+    "clock_tolerance_seconds",
+    "clock_check_hours",
+    "clock_source_port",
 ];
 
 impl Tuning {
@@ -126,12 +159,38 @@ impl Tuning {
             self.pull_stall = Duration::from_mins(minutes);
             set("pull_stall_minutes");
         }
+        if let Some(servers) = fragment.clock_servers {
+            self.clock_servers = clock_servers(&servers)?;
+            set("clock_servers");
+        }
+        if let Some(seconds) = within(
+            "clock_tolerance_seconds",
+            fragment.clock_tolerance_seconds,
+            1,
+            300,
+        )? {
+            self.clock_tolerance = Duration::from_secs(seconds);
+            set("clock_tolerance_seconds");
+        }
+        if let Some(hours) = within("clock_check_hours", fragment.clock_check_hours, 1, 168)? {
+            self.clock_check = Duration::from_hours(hours);
+            set("clock_check_hours");
+        }
+        if let Some(port) = fragment.clock_source_port {
+            if (1..1024).contains(&port) {
+                return Err(format!(
+                    "clock_source_port = {port} is not 0 and not between 1024 and 65535"
+                ));
+            }
+            self.clock_source_port = port;
+            set("clock_source_port");
+        }
         Ok(())
     }
 
     /// Each value with its name in a fragment.
     #[must_use]
-    pub fn values(&self) -> [(&'static str, String); 6] {
+    pub fn values(&self) -> [(&'static str, String); 10] {
         [
             ("log_level", self.log_level.to_string().to_lowercase()),
             ("pulls_at_once", self.pulls_at_once.to_string()),
@@ -145,6 +204,19 @@ impl Tuning {
                 (self.keep_images.as_secs() / 60).to_string(),
             ),
             ("pull_stall_minutes", (self.pull_stall.as_secs() / 60).to_string()),
+            ("clock_servers", {
+                let names: Vec<String> = self.clock_servers.iter().map(ToString::to_string).collect();
+                names.join(",")
+            }),
+            (
+                "clock_tolerance_seconds",
+                self.clock_tolerance.as_secs().to_string(),
+            ),
+            (
+                "clock_check_hours",
+                (self.clock_check.as_secs() / 3600).to_string(),
+            ),
+            ("clock_source_port", self.clock_source_port.to_string()),
         ]
     }
 }
@@ -161,6 +233,17 @@ fn within<T: PartialOrd + std::fmt::Display>(
         }
         value => Ok(value),
     }
+}
+
+fn clock_servers(names: &[String]) -> Result<Vec<ServerName>, String> {
+    if names.len() > MAX_CLOCK_SERVERS {
+        let given = names.len();
+        return Err(format!(
+            "clock_servers has {given} names: {MAX_CLOCK_SERVERS} at most"
+        ));
+    }
+    let parse = |name: &String| name.parse().map_err(|error| format!("clock_servers: {error}"));
+    names.iter().map(parse).collect()
 }
 
 /// The files `*.toml` of a folder, sorted by name; a folder that does not exist has none.
@@ -216,6 +299,14 @@ mod tests {
             ("pulls = 2\n", "pulls"),
             ("pulls_at_once = 0\n", "pulls_at_once"),
             ("log_level = \"loud\"\n", "log_level"),
+            ("clock_servers = [\"ntp://x\"]\n", "clock_servers"),
+            (
+                "clock_servers = [\"a.b\", \"a.b\", \"a.b\", \"a.b\", \"a.b\", \"a.b\", \"a.b\", \"a.b\", \"a.b\"]\n",
+                "8 at most",
+            ),
+            ("clock_tolerance_seconds = 301\n", "clock_tolerance_seconds"),
+            ("clock_check_hours = 0\n", "clock_check_hours"),
+            ("clock_source_port = 123\n", "clock_source_port"),
         ] {
             let dir = folder(&[("a.toml", text)]);
             let error = Tuning::read(&[dir.path().into()]).unwrap_err().to_string();

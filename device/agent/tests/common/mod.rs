@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, consumer, kv};
 use fleet_agent::Agent;
+use fleet_agent::clock::Refusal;
 use fleet_agent::fault::Faults;
 use fleet_agent::settings::{Identity, Seed, Settings, Tuning};
 use fleet_host::fakes::World;
@@ -23,6 +24,8 @@ use tokio::task::JoinHandle;
 
 pub(crate) const IMAGE: &str = "registry.test/web:1";
 pub(crate) const NEXT_IMAGE: &str = "registry.test/web:2";
+/// The registry does not hold it until a test says so.
+pub(crate) const THIRD_IMAGE: &str = "registry.test/web:3";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The whole scene.
@@ -54,6 +57,18 @@ pub(crate) fn desired(generation: u64, image: &str) -> String {
     format!(
         r#"{{"protocol":0,"generation":{generation},"score":{{"podman_v0":{{"image":"{image}","volumes":[{{"source":{{"volume":{{"name":"data"}}}},"path":"/data"}}]}}}}}}"#
     )
+}
+
+/// The generation that is up.
+pub(crate) fn runs(state: &DeploymentState) -> Option<u64> {
+    state.running.as_ref().map(|running| running.generation)
+}
+
+/// Starts the agent and lets it run the first generation.
+pub(crate) async fn run_first(scene: &mut Scene, value: String) -> DeploymentState {
+    scene.start();
+    scene.ask_for(value).await;
+    scene.until_running(1).await
 }
 
 /// Runs a test on the one thread that agent and test share.
@@ -204,8 +219,14 @@ impl Scene {
         let agent = Agent::with_faults(self.world.device(), self.settings.clone(), faults);
         let shutdown = Rc::clone(&self.shutdown);
         self.agent = Some(tokio::task::spawn_local(async move {
-            agent.run(shutdown.notified()).await;
+            agent.run(shutdown.notified()).await.unwrap();
         }));
+    }
+
+    /// An agent that does not begin, and why.
+    pub(crate) async fn refused(&self) -> Refusal {
+        let agent = Agent::new(self.world.device(), self.settings.clone());
+        agent.run(self.shutdown.notified()).await.unwrap_err()
     }
 
     /// As SIGKILL would: nothing of it runs on.

@@ -1,17 +1,21 @@
 //! The fakes of the device itself, and all fakes in one.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::TimeServer;
 use super::{
     FileLedger, PodmanContainers, PodmanImages, PodmanLeftovers, QuadletDir, UserJournal, UserUnits, World,
 };
-use crate::clock::Clock;
+use crate::Changed;
 use crate::facts::{DeviceFacts, DeviceIdentity, FactsError, Vitals};
 use crate::host::Host;
 use crate::supervisor::Supervisor;
+use crate::time::{Clock, Reply, STEP, Said, TimeFloor, TimeServers};
 
 /// The fake of [`crate::LinuxFacts`].
 #[derive(Debug, Clone)]
@@ -72,6 +76,67 @@ impl Clock for SystemClock {
     fn monotonic(&self) -> Duration {
         self.0.state.borrow().monotonic
     }
+
+    async fn was_set(&self, ahead: Duration) -> io::Result<()> {
+        loop {
+            // Registered before the look, so that no change between both is lost.
+            let mut set = std::pin::pin!(self.0.clock_set.notified());
+            set.as_mut().enable();
+            if self.ahead().abs_diff(ahead) >= STEP {
+                return Ok(());
+            }
+            set.await;
+        }
+    }
+}
+
+/// The fake of [`crate::Sntp`]: the servers of [`World::time_servers`], at 192.0.2.1 and up.
+#[derive(Debug, Clone)]
+pub struct Sntp(World);
+
+impl TimeServers for Sntp {
+    async fn ask(&self, resting: &BTreeSet<SocketAddr>) -> Vec<Reply> {
+        if self.0.call("time-servers.ask", "").is_err() {
+            return Vec::new();
+        }
+        let state = self.0.state.borrow();
+        let behind = state.behind.num_milliseconds();
+        let told = |lie| Said::Time {
+            offset_millis: behind + lie,
+            error_millis: 10,
+        };
+        let replies = (1..).zip(&state.time_servers).map(|(number, server)| Reply {
+            server: format!("ntp{number}.test"),
+            address: Some(SocketAddr::from(([192, 0, 2, number], 123))),
+            said: match *server {
+                TimeServer::Honest => told(0),
+                TimeServer::Lies(lie) => told(lie),
+                TimeServer::Kisses(kiss) => Said::Kiss(kiss),
+                TimeServer::Silent => Said::Nothing("it does not answer".to_owned()),
+            },
+        });
+        let rests = |reply: &Reply| reply.address.is_some_and(|address| resting.contains(&address));
+        replies.filter(|reply| !rests(reply)).collect()
+    }
+}
+
+/// The fake of [`crate::FileFloor`].
+#[derive(Debug, Clone)]
+pub struct FileFloor(World);
+
+impl TimeFloor for FileFloor {
+    async fn floor(&self) -> io::Result<Option<DateTime<Utc>>> {
+        self.0.call("time-floor.read", "").map_err(io::Error::from)?;
+        Ok(self.0.state.borrow().time_floor)
+    }
+
+    async fn set_floor(&self, at: DateTime<Utc>) -> io::Result<Changed> {
+        self.0.call("time-floor.write", "").map_err(io::Error::from)?;
+        match self.0.state.borrow_mut().time_floor.replace(at) {
+            Some(before) if before == at => Ok(Changed::Unchanged),
+            _ => Ok(Changed::Changed),
+        }
+    }
 }
 
 /// The fake of [`crate::SystemdSupervisor`].
@@ -116,6 +181,8 @@ pub struct Device {
     ledger: FileLedger,
     facts: LinuxFacts,
     clock: SystemClock,
+    time_servers: Sntp,
+    time_floor: FileFloor,
     supervisor: SystemdSupervisor,
 }
 
@@ -131,6 +198,8 @@ impl Device {
             ledger: FileLedger::new(world.clone()),
             facts: LinuxFacts(world.clone()),
             clock: SystemClock(world.clone()),
+            time_servers: Sntp(world.clone()),
+            time_floor: FileFloor(world.clone()),
             supervisor: SystemdSupervisor(world),
         }
     }
@@ -146,6 +215,8 @@ impl Host for Device {
     type Ledger = FileLedger;
     type DeviceFacts = LinuxFacts;
     type Clock = SystemClock;
+    type TimeServers = Sntp;
+    type TimeFloor = FileFloor;
     type Supervisor = SystemdSupervisor;
 
     fn units(&self) -> &UserUnits {
@@ -174,6 +245,12 @@ impl Host for Device {
     }
     fn clock(&self) -> &SystemClock {
         &self.clock
+    }
+    fn time_servers(&self) -> &Sntp {
+        &self.time_servers
+    }
+    fn time_floor(&self) -> &FileFloor {
+        &self.time_floor
     }
     fn supervisor(&self) -> &SystemdSupervisor {
         &self.supervisor

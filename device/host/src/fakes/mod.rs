@@ -17,12 +17,12 @@ mod systemd;
 mod units;
 mod world;
 
-pub use device::{Device, LinuxFacts, SystemClock, SystemdSupervisor};
+pub use device::{Device, FileFloor, LinuxFacts, Sntp, SystemClock, SystemdSupervisor};
 pub use files::{FileLedger, QuadletDir};
 pub use journal::UserJournal;
 pub use podman::{PodmanContainers, PodmanImages, PodmanLeftovers};
 pub use units::UserUnits;
-pub use world::{Behaviour, World};
+pub use world::{Behaviour, TimeServer, World};
 
 #[cfg(test)]
 mod tests;

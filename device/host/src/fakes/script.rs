@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use fleet_protocol::DeploymentName;
 
-use super::world::{Behaviour, Remote, World};
+use super::world::{Behaviour, Remote, TimeServer, World};
 use crate::images::ImageErrorKind;
 use crate::names::{Digest, UnitName};
 
@@ -113,9 +113,20 @@ impl World {
         state.now += time;
     }
 
-    /// Sets the wall clock.
+    /// Somebody sets the wall clock. The true time goes on, and honest servers tell it.
     pub fn set_now(&self, now: DateTime<Utc>) {
-        self.state.borrow_mut().now = now;
+        {
+            let mut state = self.state.borrow_mut();
+            let back = state.now - now;
+            state.behind += back;
+            state.now = now;
+        }
+        self.clock_set.notify_waiters();
+    }
+
+    /// Servers that are asked for the time, and what each does.
+    pub fn time_servers(&self, servers: &[TimeServer]) {
+        self.state.borrow_mut().time_servers = servers.to_vec();
     }
 
     /// systemd wants a sign of life this often.

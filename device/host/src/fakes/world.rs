@@ -6,7 +6,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use fleet_protocol::DeploymentName;
 use fleet_protocol::score::ImageRef;
 use tokio::sync::Notify;
@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use crate::images::ImageErrorKind;
 use crate::ledger::Shelf;
 use crate::names::{Digest, InvocationId, UnitFileName, UnitName};
+use crate::time::Kiss;
 use crate::units::UnitFacts;
 
 /// What a container does when it is started. An init container that is not told otherwise ends well at once.
@@ -32,6 +33,19 @@ pub enum Behaviour {
     Hangs,
     /// A condition of the unit does not hold.
     Skipped,
+}
+
+/// What a time server does when it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeServer {
+    /// Tells the true time.
+    Honest,
+    /// Tells one that is ahead of the true one by so many milliseconds, or behind.
+    Lies(i64),
+    /// Wants to be left alone.
+    Kisses(Kiss),
+    /// Does not answer.
+    Silent,
 }
 
 /// What a registry answers for one image.
@@ -83,6 +97,11 @@ pub(super) struct State {
     pub(super) data_free_mib: u64,
     pub(super) refused: BTreeSet<DeploymentName>,
     pub(super) podman_problem: Option<String>,
+    /// Survives a power cut, as records do.
+    pub(super) time_floor: Option<DateTime<Utc>>,
+    pub(super) time_servers: Vec<TimeServer>,
+    /// What the wall clock lacks to the true time.
+    pub(super) behind: TimeDelta,
     podman_asked: u64,
     runs: u64,
     writes: u64,
@@ -99,6 +118,7 @@ pub(super) struct State {
 pub struct World {
     pub(super) state: Rc<RefCell<State>>,
     pub(super) news: Rc<Notify>,
+    pub(super) clock_set: Rc<Notify>,
 }
 
 /// The call does not happen: the power is off, or a fault was asked for.
@@ -120,6 +140,7 @@ impl World {
             state.now = DateTime::from_timestamp(1_767_225_600, 0).unwrap_or_default();
             state.data_free_mib = 4096;
             state.boots = 1;
+            state.time_servers = vec![TimeServer::Honest];
         }
         world
     }

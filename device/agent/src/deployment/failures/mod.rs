@@ -11,7 +11,7 @@ use fleet_protocol::{Cause, PodmanV0Score};
 
 pub(super) use ends::{RunEnd, ended_well, of_start, of_stop, ran_well, start_ended_well};
 
-use crate::words::chain;
+use crate::words::{chain, with_podmans};
 
 /// Of a pull that was not begun.
 const NO_SPACE: &str = "no-space";
@@ -24,25 +24,53 @@ fn retry(transient: bool) -> Retry {
     if transient { Retry::Soon } else { Retry::Seldom }
 }
 
-pub(super) fn of_pull(image: &str, error: &ImageError) -> Failure {
-    let advice = match error.image_kind() {
-        ImageErrorKind::NotFound => "push it, or correct the name",
-        ImageErrorKind::WrongArchitecture => "push it for this architecture",
-        ImageErrorKind::Unauthorized => "give the device credentials, or check that the image exists",
-        ImageErrorKind::RegistryUnreachable => "check the registry and the device's network",
-        ImageErrorKind::Tls => "check the registry's certificate, or enrol it as insecure",
-        ImageErrorKind::DiskFull => "free space on the device, or use a smaller image",
-        ImageErrorKind::Corrupt => "the image is fetched again",
-        ImageErrorKind::Timeout => "check the device's network",
-        ImageErrorKind::Podman => "look at the agent's log on the device",
+/// What a failed pull means, where that is known, and what to do about it.
+fn meaning(kind: ImageErrorKind) -> (Option<&'static str>, &'static str) {
+    let (means, advice) = match kind {
+        ImageErrorKind::NotFound => ("the registry does not have it", "push it, or correct the name"),
+        ImageErrorKind::WrongArchitecture => (
+            "the registry has it for other architectures only",
+            "push it for this architecture",
+        ),
+        ImageErrorKind::Unauthorized => (
+            "the registry refuses it to this device",
+            "give the device credentials, or check that the image exists",
+        ),
+        ImageErrorKind::RegistryUnreachable => (
+            "the registry cannot be reached, or cannot serve it now",
+            "check the registry and the device's network",
+        ),
+        ImageErrorKind::Tls => (
+            "there is no trusted TLS connection to the registry",
+            "check the registry's certificate, or enrol it as insecure",
+        ),
+        ImageErrorKind::DiskFull => (
+            "the device has no room for it",
+            "free space on the device, or use a smaller image",
+        ),
+        ImageErrorKind::Corrupt => (
+            "what arrived, or what podman keeps, is damaged",
+            "the image is fetched again",
+        ),
+        ImageErrorKind::Timeout => ("it took too long", "check the device's network"),
+        ImageErrorKind::Podman => return (None, "look at the agent's log on the device"),
     };
-    // Its kind is told beside it.
-    let words = chain(error);
-    let words = words
-        .strip_prefix(error.kind())
-        .and_then(|rest| rest.strip_prefix(": "))
-        .unwrap_or(&words);
-    let detail = format!("{image} could not be pulled: {words}; {advice}");
+    (Some(means), advice)
+}
+
+pub(super) fn of_pull(image: &str, error: &ImageError) -> Failure {
+    let (means, advice) = meaning(error.image_kind());
+    let detail = match (error, means) {
+        (ImageError::Podman { detail: words, .. }, Some(means)) => {
+            with_podmans(&format!("{image} could not be pulled: {means}; {advice}"), words)
+        }
+        (ImageError::Podman { detail: words, .. }, None) => {
+            format!("{image} could not be pulled: {words}; {advice}")
+        }
+        (ImageError::NoRoom { .. } | ImageError::Disk(_) | ImageError::Answer { .. }, _) => {
+            format!("{image} could not be pulled: {}; {advice}", chain(error))
+        }
+    };
     let kind = match error {
         ImageError::NoRoom { .. } => NO_SPACE,
         _ => error.kind(),
@@ -149,17 +177,29 @@ pub(super) const GRACE: Duration = Duration::from_secs(15);
 mod tests {
     use super::*;
 
+    fn pull_fails(kind: ImageErrorKind, words: &str) -> Failure {
+        let detail = words.to_owned();
+        of_pull("r.io/a:1", &ImageError::Podman { kind, detail })
+    }
+
     #[test]
-    fn the_detail_of_a_failed_pull_does_not_repeat_its_kind() {
-        let error = ImageError::Podman {
-            kind: ImageErrorKind::NotFound,
-            detail: "manifest unknown".to_owned(),
-        };
-        let failure = of_pull("r.io/a:1", &error);
+    fn the_detail_of_a_failed_pull_says_what_it_means_before_podmans_words() {
+        let failure = pull_fails(ImageErrorKind::NotFound, "reading manifest 1: manifest unknown");
         assert_eq!(failure.kind, "image-not-found");
         assert_eq!(
             failure.detail,
-            "r.io/a:1 could not be pulled: manifest unknown; push it, or correct the name"
+            "r.io/a:1 could not be pulled: the registry does not have it; push it, or correct the name. \
+             In podman's words: reading manifest 1: manifest unknown"
+        );
+    }
+
+    #[test]
+    fn the_detail_of_a_pull_that_failed_in_unknown_words_is_those_words_and_does_not_repeat_its_kind() {
+        let failure = pull_fails(ImageErrorKind::Podman, "database is locked");
+        assert_eq!(failure.kind, "podman-failed");
+        assert_eq!(
+            failure.detail,
+            "r.io/a:1 could not be pulled: database is locked; look at the agent's log on the device"
         );
     }
 }

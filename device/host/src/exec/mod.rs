@@ -5,121 +5,20 @@
 //! is dropped the whole group is killed: rootless podman starts itself a second time inside its user
 //! namespace, and killing the first one alone would leave the second one at work.
 
-use std::ffi::OsString;
+mod child;
+mod environment;
+mod error;
+mod streams;
+
+pub use environment::{Environment, EnvironmentError, Tool};
+pub use error::{ExecError, ExecStatus};
+
 use std::ops::ControlFlow;
-use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use crate::pause;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
-
-/// Most bytes of standard output that are kept; the rest is read and dropped.
-const MAX_STDOUT: usize = 256 * 1024;
-/// Most bytes of standard error that are kept: the last ones, since the cause comes last.
-const MAX_STDERR: usize = 16 * 1024;
-/// Most bytes of a line of standard output that are handed over by [`run_lines`].
-const MAX_LINE: usize = 256 * 1024;
-
-/// A program that this crate starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tool {
-    /// podman(1).
-    Podman,
-    /// journalctl(1).
-    Journalctl,
-    /// Podman's generator for systemd user units, by the name that makes it one: generator(7).
-    QuadletGenerator,
-}
-
-impl Tool {
-    /// Its name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Podman => "podman",
-            Self::Journalctl => "journalctl",
-            Self::QuadletGenerator => "podman-user-generator",
-        }
-    }
-
-    fn path(self, environment: &Environment) -> PathBuf {
-        let folder = match self {
-            Self::Podman | Self::Journalctl => &environment.tools,
-            Self::QuadletGenerator => &environment.generators,
-        };
-        folder.join(self.name())
-    }
-}
-
-/// What a tool gets to know, and where tools are.
-#[derive(Debug, Clone)]
-pub struct Environment {
-    /// `HOME`: podman keeps its storage below.
-    pub home: PathBuf,
-    /// `XDG_RUNTIME_DIR`: podman keeps its locks and namespaces below.
-    pub runtime_dir: PathBuf,
-    /// `DBUS_SESSION_BUS_ADDRESS`: podman asks systemd for cgroups over it.
-    pub session_bus: String,
-    /// Folder of the tools: `/usr/bin`. Tests put fakes elsewhere.
-    pub tools: PathBuf,
-    /// Folder of systemd's user generators: `/usr/lib/systemd/user-generators`. Tests put fakes elsewhere.
-    pub generators: PathBuf,
-}
-
-/// Why the agent's own environment is not enough.
-#[derive(Debug, thiserror::Error)]
-#[error("the environment has no {0}: the agent must run as a systemd user unit")]
-pub struct EnvironmentError(&'static str);
-
-impl Environment {
-    /// Takes `HOME`, `XDG_RUNTIME_DIR` and `DBUS_SESSION_BUS_ADDRESS` of this process. Without the last
-    /// one the bus is where systemd puts it: `$XDG_RUNTIME_DIR/bus`.
-    ///
-    /// # Errors
-    /// [`EnvironmentError`] names the variable that is missing.
-    pub fn of_this_process() -> Result<Self, EnvironmentError> {
-        let variable = |name| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .ok_or(EnvironmentError(name))
-        };
-        let runtime_dir = PathBuf::from(variable("XDG_RUNTIME_DIR")?);
-        let session_bus = std::env::var("DBUS_SESSION_BUS_ADDRESS")
-            .ok()
-            .filter(|address| !address.is_empty())
-            .unwrap_or_else(|| format!("unix:path={}/bus", runtime_dir.display()));
-        Ok(Self {
-            home: variable("HOME")?.into(),
-            runtime_dir,
-            session_bus,
-            tools: "/usr/bin".into(),
-            generators: "/usr/lib/systemd/user-generators".into(),
-        })
-    }
-
-    /// Where podman keeps the layers of a pull until they are complete. Its default is `/var/tmp`, which is on the
-    /// root file system and counted by nobody; this is on `data`, whose room is checked before a pull.
-    #[must_use]
-    pub fn staging(&self) -> PathBuf {
-        self.home.join(".cache/fleet-pull")
-    }
-
-    fn variables(&self) -> [(&'static str, OsString); 6] {
-        [
-            ("HOME", self.home.clone().into()),
-            ("XDG_RUNTIME_DIR", self.runtime_dir.clone().into()),
-            ("DBUS_SESSION_BUS_ADDRESS", self.session_bus.clone().into()),
-            ("TMPDIR", self.staging().into()),
-            // podman looks for conmon, crun, pasta and newuidmap here.
-            ("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin".into()),
-            // Messages are classified by their words.
-            ("LC_ALL", "C.UTF-8".into()),
-        ]
-    }
-}
+use child::{Group, start};
+use streams::{each_line, keep_first, keep_last};
 
 /// What a tool printed before it ended with status 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,59 +27,6 @@ pub struct Output {
     pub stdout: String,
     /// The last 16 KiB.
     pub stderr: String,
-}
-
-/// A tool that failed.
-#[derive(Debug, thiserror::Error)]
-#[error("{tool} {args} {status}{}", last_words(stderr))]
-pub struct ExecError {
-    /// Its name.
-    pub tool: &'static str,
-    /// Its arguments, joined by spaces.
-    pub args: String,
-    /// How it ended.
-    pub status: ExecStatus,
-    /// The end of what it said on standard error.
-    pub stderr: String,
-}
-
-/// How a tool ended.
-#[derive(Debug, thiserror::Error)]
-pub enum ExecStatus {
-    /// It did not start.
-    #[error("could not be started")]
-    NotStarted(#[source] std::io::Error),
-    /// It ended with another status than 0, or by a signal.
-    #[error("ended with {0}")]
-    Ended(ExitStatus),
-    /// It was killed because its time was over.
-    #[error("was killed after {0:?}")]
-    TimedOut(Duration),
-}
-
-impl ExecError {
-    /// The exit status, when it ended by itself.
-    #[must_use]
-    pub fn code(&self) -> Option<i32> {
-        match &self.status {
-            ExecStatus::Ended(status) => status.code(),
-            ExecStatus::NotStarted(_) | ExecStatus::TimedOut(_) => None,
-        }
-    }
-
-    /// Whether it was killed because its time was over.
-    #[must_use]
-    pub fn is_timeout(&self) -> bool {
-        matches!(self.status, ExecStatus::TimedOut(_))
-    }
-}
-
-/// The last line that a tool wrote, as a tail of a sentence.
-fn last_words(stderr: &str) -> String {
-    match stderr.lines().rev().find(|line| !line.trim().is_empty()) {
-        Some(line) => format!(": {}", line.trim()),
-        None => String::new(),
-    }
 }
 
 /// Runs a tool to its end.
@@ -302,118 +148,9 @@ pub async fn run_lines(
     }
 }
 
-/// Breaks when `line` does.
-async fn each_line(
-    from: Option<impl AsyncRead + Unpin>,
-    line: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-) -> ControlFlow<()> {
-    let Some(from) = from else {
-        return ControlFlow::Continue(());
-    };
-    let mut from = BufReader::with_capacity(16 * 1024, from);
-    let mut kept = Vec::new();
-    loop {
-        let (used, ended) = match from.fill_buf().await {
-            Ok([]) | Err(_) => break,
-            Ok(chunk) => {
-                let end = chunk.iter().position(|byte| *byte == b'\n');
-                let part = &chunk[..end.unwrap_or(chunk.len())];
-                let room = MAX_LINE - kept.len();
-                kept.extend_from_slice(&part[..part.len().min(room)]);
-                (part.len() + usize::from(end.is_some()), end.is_some())
-            }
-        };
-        from.consume(used);
-        if ended {
-            line(&kept)?;
-            kept.clear();
-        }
-    }
-    match kept.is_empty() {
-        true => ControlFlow::Continue(()),
-        false => line(&kept),
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one place that starts processes"
-)]
-fn start(environment: &Environment, tool: Tool, args: &[&str]) -> std::io::Result<tokio::process::Child> {
-    tokio::process::Command::new(tool.path(environment))
-        .args(args)
-        .env_clear()
-        .envs(environment.variables())
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-}
-
-/// The process group of a tool; killed when dropped before the tool is over.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(child: &tokio::process::Child) -> Self {
-        Self(
-            child
-                .id()
-                .and_then(|id| i32::try_from(id).ok())
-                .map(Pid::from_raw),
-        )
-    }
-
-    fn is_over(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // It fails only when nothing is left in the group.
-            let _ = killpg(group, Signal::SIGKILL);
-        }
-    }
-}
-
-async fn keep_first(from: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
-    let Some(mut from) = from else { return };
-    let mut buffer = [0; 4096];
-    while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        let room = MAX_STDOUT - kept.len();
-        kept.extend_from_slice(&buffer[..count.min(room)]);
-    }
-}
-
-async fn keep_last(from: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>, line: &mut dyn FnMut(&str)) {
-    let Some(from) = from else { return };
-    let mut from = BufReader::with_capacity(4096, from);
-    let mut bytes = Vec::new();
-    loop {
-        bytes.clear();
-        // `take` bounds a line that never ends.
-        match (&mut from)
-            .take(MAX_STDERR as u64)
-            .read_until(b'\n', &mut bytes)
-            .await
-        {
-            Ok(1..) => {}
-            Ok(0) | Err(_) => return,
-        }
-        line(String::from_utf8_lossy(&bytes).trim_end());
-        kept.extend_from_slice(&bytes);
-        if kept.len() > MAX_STDERR {
-            kept.drain(..kept.len() - MAX_STDERR);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::streams::{MAX_LINE, MAX_STDERR, MAX_STDOUT};
     use super::*;
     use crate::fixture::podman;
 

@@ -1,0 +1,13 @@
+//! The time: the kernel's clocks, what time servers say, and the newest time that was known to be right.
+
+mod clock;
+mod floor;
+mod servers;
+mod sntp;
+
+#[cfg(feature = "fakes")]
+pub(crate) use clock::STEP;
+pub use clock::{Clock, SystemClock};
+pub use floor::{FileFloor, TimeFloor};
+pub use servers::{ServerName, ServerNameError};
+pub use sntp::{Kiss, Reply, Said, Sntp, TimeServers};

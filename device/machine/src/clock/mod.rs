@@ -1,0 +1,237 @@
+//! Is the device's clock right? Judged by what time servers answer, and by the newest time that was ever verified.
+//!
+//! Pure: offsets and times come in, a standing comes out. A clock that is wrong for certain is told from one that
+//! nobody could check: the first breaks every token and certificate, the second may well be right, and a device whose
+//! network lets no time server through must run nevertheless.
+
+mod text;
+mod weigh;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use text::{Skew, span};
+pub use weigh::{Answer, Finding, weigh};
+
+/// How the clock stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum Standing {
+    /// Time servers agree with it, within the tolerance.
+    Right {
+        /// Milliseconds by which the servers are ahead of the device; negative when they are behind.
+        offset_millis: i64,
+    },
+    /// Time servers agree among themselves and not with it.
+    Skewed {
+        /// As above.
+        offset_millis: i64,
+    },
+    /// Nobody answered, and it shows a time that was over long ago.
+    Behind {
+        /// Milliseconds that it is behind at least.
+        least_millis: i64,
+    },
+    /// Nobody could say.
+    Unverified {
+        /// Why not.
+        doubt: Doubt,
+    },
+}
+
+/// Why nobody could say whether the clock is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Doubt {
+    /// No server answered.
+    Silence,
+    /// Servers answered, and no majority of them agrees.
+    Contradiction,
+}
+
+impl Standing {
+    /// Judges a finding of the moment `now`.
+    ///
+    /// `floor` is the newest time at which the clock was ever [`Standing::Right`]; both are milliseconds since the
+    /// epoch. The floor only counts when servers do not: it was theirs once, and they may have been wrong then.
+    #[must_use]
+    pub fn judge(finding: &Finding, now: i64, floor: Option<i64>, tolerance: Duration) -> Self {
+        let tolerance = i64::try_from(tolerance.as_millis()).unwrap_or(i64::MAX);
+        let doubt = match *finding {
+            Finding::Agreed { offset_millis, .. } => {
+                return match offset_millis.saturating_abs() <= tolerance {
+                    true => Self::Right { offset_millis },
+                    false => Self::Skewed { offset_millis },
+                };
+            }
+            Finding::Contradiction { .. } => Doubt::Contradiction,
+            Finding::Silence => Doubt::Silence,
+        };
+        let behind = floor.map_or(0, |floor| floor.saturating_sub(now));
+        match behind > tolerance {
+            true => Self::Behind { least_millis: behind },
+            false => Self::Unverified { doubt },
+        }
+    }
+
+    /// Whether the clock is wrong for certain. Tokens made or checked by it would be refused, with a reason that leads
+    /// nobody to the clock; so they are not even tried.
+    #[must_use]
+    pub fn is_wrong(&self) -> bool {
+        matches!(self, Self::Skewed { .. } | Self::Behind { .. })
+    }
+
+    /// Whether servers found it right.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        matches!(self, Self::Right { .. })
+    }
+
+    /// Milliseconds that it is off at least, without direction; `None` when that is not known.
+    #[must_use]
+    pub fn off_millis(&self) -> Option<i64> {
+        match self {
+            Self::Right { offset_millis } | Self::Skewed { offset_millis } => {
+                Some(offset_millis.saturating_abs())
+            }
+            Self::Behind { least_millis } => Some(*least_millis),
+            Self::Unverified { .. } => None,
+        }
+    }
+}
+
+/// First wait after a check that did not find the clock right; doubled for each further one.
+const FIRST_AGAIN: Duration = Duration::from_mins(1);
+/// A clock that is wrong is being put right by somebody: they should not wait for hours to be believed.
+const WRONG_AGAIN_AT_MOST: Duration = Duration::from_mins(15);
+
+/// When to check again. `period` is for a clock that is right; `failed` counts the checks since it last was.
+#[must_use]
+pub fn next_check(standing: &Standing, failed: u32, period: Duration) -> Duration {
+    let longest = match standing {
+        Standing::Right { .. } => return period,
+        Standing::Unverified { .. } => period,
+        Standing::Skewed { .. } | Standing::Behind { .. } => WRONG_AGAIN_AT_MOST.min(period),
+    };
+    let doublings = failed.saturating_sub(1).min(16);
+    FIRST_AGAIN.saturating_mul(1 << doublings).min(longest)
+}
+
+/// A standing that was found, so that the agent's next start in this boot need not ask again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memo {
+    /// What was found.
+    pub standing: Standing,
+    /// Checks since the clock was last right.
+    pub failed: u32,
+    /// When, in milliseconds of the clock that only rises.
+    pub monotonic_millis: i64,
+    /// What the wall clock said then, in milliseconds since the epoch.
+    pub wall_millis: i64,
+}
+
+/// A clock that is disciplined drifts from the monotonic one by far less; a step is more.
+const STEPPED: i64 = 1_000;
+
+impl Memo {
+    /// How long ago it was found, if that still says something about the clock: it has not been set since, and the
+    /// next check is not due.
+    #[must_use]
+    pub fn holds(&self, monotonic_millis: i64, wall_millis: i64, period: Duration) -> Option<Duration> {
+        let age = monotonic_millis.saturating_sub(self.monotonic_millis);
+        let wall = wall_millis.saturating_sub(self.wall_millis);
+        let age_time = Duration::from_millis(u64::try_from(age).ok()?);
+        let due = next_check(&self.standing, self.failed, period);
+        (wall.abs_diff(age) <= STEPPED.unsigned_abs() && age_time < due).then_some(age_time)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOLERANCE: Duration = Duration::from_secs(30);
+    const PERIOD: Duration = Duration::from_hours(6);
+    const NOW: i64 = 1_767_225_600_000;
+
+    fn agreed(offset_millis: i64) -> Finding {
+        Finding::Agreed {
+            offset_millis,
+            agreeing: 2,
+            dropped: 0,
+        }
+    }
+
+    fn judge(finding: &Finding, floor: Option<i64>) -> Standing {
+        Standing::judge(finding, NOW, floor, TOLERANCE)
+    }
+
+    #[test]
+    fn thirty_seconds_are_tolerated_in_both_directions_and_no_more() {
+        for offset_millis in [0, 30_000, -30_000] {
+            assert_eq!(
+                judge(&agreed(offset_millis), None),
+                Standing::Right { offset_millis }
+            );
+        }
+        for offset_millis in [30_001, -30_001, i64::MIN, i64::MAX] {
+            let standing = judge(&agreed(offset_millis), None);
+            assert!(standing == Standing::Skewed { offset_millis } && standing.is_wrong());
+        }
+    }
+
+    #[test]
+    fn without_an_answer_only_the_floor_can_call_a_clock_wrong_and_servers_overrule_it() {
+        let doubt = Doubt::Silence;
+        assert_eq!(judge(&Finding::Silence, None), Standing::Unverified { doubt });
+        assert_eq!(
+            judge(&Finding::Silence, Some(NOW + 30_000)),
+            Standing::Unverified { doubt }
+        );
+        let behind = judge(&Finding::Silence, Some(NOW + 30_001));
+        assert!(behind == Standing::Behind { least_millis: 30_001 } && behind.is_wrong());
+        assert!(judge(&agreed(0), Some(NOW + 1_000_000_000)).is_right());
+        let doubt = Doubt::Contradiction;
+        assert_eq!(
+            judge(&Finding::Contradiction { answers: 2 }, Some(NOW)),
+            Standing::Unverified { doubt }
+        );
+    }
+
+    #[test]
+    fn a_wrong_clock_is_looked_at_again_soon_and_one_that_nobody_knows_ever_more_rarely() {
+        let minutes = |standing: &Standing, failed| next_check(standing, failed, PERIOD).as_secs() / 60;
+        let wrong = Standing::Skewed { offset_millis: 1 };
+        assert_eq!(
+            [1, 2, 3, 4, 5, 99].map(|failed| minutes(&wrong, failed)),
+            [1, 2, 4, 8, 15, 15]
+        );
+        let unknown = Standing::Unverified {
+            doubt: Doubt::Silence,
+        };
+        assert_eq!(
+            [0, 1, 2, 9, 10, u32::MAX].map(|failed| minutes(&unknown, failed)),
+            [1, 1, 2, 256, 360, 360]
+        );
+        assert_eq!(minutes(&Standing::Right { offset_millis: 0 }, 7), 360);
+    }
+
+    #[test]
+    fn a_memo_holds_until_the_next_check_is_due_and_only_while_nobody_sets_the_clock() {
+        let memo = Memo {
+            standing: Standing::Right { offset_millis: 5 },
+            failed: 0,
+            monotonic_millis: 60_000,
+            wall_millis: NOW,
+        };
+        let hour = 3_600_000;
+        let holds = |age: i64, wall: i64| memo.holds(60_000 + age, NOW + wall, PERIOD);
+        assert_eq!(holds(hour, hour + 900), Some(Duration::from_hours(1)));
+        assert_eq!(holds(hour, hour + 1_001), None, "it was set forward");
+        assert_eq!(holds(hour, hour - 300_000), None, "it was set back");
+        assert_eq!(holds(6 * hour, 6 * hour), None, "a check is due");
+        assert_eq!(holds(-1, -1), None, "another boot's");
+        assert_eq!(memo.holds(i64::MAX, i64::MIN, PERIOD), None);
+    }
+}
