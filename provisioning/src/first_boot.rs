@@ -8,11 +8,12 @@
 //! - A bad file never touches the identity: the device stays who it is, and the reason is on the console and on FAT.
 //! - On an enrolled device a file with NUL bytes is removed, since it may be our own wipe that was cut off. A copy that
 //!   was cut off looks the same, so that is said; only a file of nothing but NULs, which holds no news, goes silently.
-//! - Host name and registries are derived from the identity at each boot, since a system rollback may undo them.
+//! - Host name, registries and time servers are derived from the identity at each boot, since a system rollback may undo them.
 
 use std::io;
 
-use fleet_protocol::enrolment::{Enrolment, RegistryEnrolment};
+use fleet_protocol::enrolment::{ClockEnrolment, Enrolment, RegistryEnrolment};
+use fleet_protocol::time_server::ServerName;
 
 use crate::enrol::{Identity, Refusal, read_identity};
 
@@ -27,6 +28,8 @@ pub enum Place {
     HostName,
     /// The registries for podman.
     Registries,
+    /// The time servers for systemd-timesyncd.
+    TimeServers,
 }
 
 /// Everything outside that first boot touches. Each call is durable when it returns; a cut leaves the old or the new
@@ -50,6 +53,8 @@ pub trait Places {
     fn remove_error(&mut self) -> io::Result<()>;
     /// Tells the running kernel the host name.
     fn set_host_name(&mut self, name: &str) -> io::Result<()>;
+    /// Has the client for the time read its file again, if it runs. It is no matter of life and death: the next boot does it too.
+    fn restart_time_client(&mut self);
     /// Says a line on the console.
     fn say(&mut self, line: &str);
 }
@@ -178,12 +183,36 @@ fn derive(places: &mut dyn Places, public: &Enrolment) -> io::Result<()> {
         places.replace(Place::HostName, Some(&name))?;
     }
     places.set_host_name(public.device_id.as_str())?;
-    let registries = registries(&public.registry);
-    let present = places.read(Place::Registries)?;
-    if present.as_deref() != registries.as_deref().map(str::as_bytes) {
-        places.replace(Place::Registries, registries.as_deref())?;
+    keep_in_step(places, Place::Registries, registries(&public.registry).as_deref())?;
+    let servers = public.clock.as_ref().and_then(time_servers);
+    if keep_in_step(places, Place::TimeServers, servers.as_deref())? {
+        places.restart_time_client();
     }
     Ok(())
+}
+
+/// Whether the file had to be changed.
+fn keep_in_step(places: &mut dyn Places, place: Place, content: Option<&str>) -> io::Result<bool> {
+    let differs = places.read(place)?.as_deref() != content.map(str::as_bytes);
+    if differs {
+        places.replace(place, content)?;
+    }
+    Ok(differs)
+}
+
+/// The file for timesyncd.conf(5); none where nothing of use is named, which leaves Debian's own servers. It knows no ports.
+fn time_servers(clock: &ClockEnrolment) -> Option<String> {
+    let usual = clock
+        .servers
+        .iter()
+        .filter(|server| server.is_at_the_usual_port());
+    let hosts: Vec<&str> = usual.map(ServerName::host).collect();
+    (!hosts.is_empty()).then(|| {
+        format!(
+            "# From the time servers of fleet.toml; written at each boot.\n[Time]\nNTP={}\n",
+            hosts.join(" ")
+        )
+    })
 }
 
 /// The file for containers-registries.conf(5); none without registries. `host:port` and addresses need no escapes in TOML.

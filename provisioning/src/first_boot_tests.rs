@@ -11,6 +11,7 @@ struct FakePlaces {
     identity: Option<Identity>,
     no_fat: bool,
     host_name: String,
+    time_client_restarts: usize,
     said: Vec<String>,
     writes: usize,
     power: Option<usize>,
@@ -100,6 +101,10 @@ impl Places for FakePlaces {
     fn set_host_name(&mut self, name: &str) -> io::Result<()> {
         name.clone_into(&mut self.host_name);
         Ok(())
+    }
+
+    fn restart_time_client(&mut self) {
+        self.time_client_restarts += 1;
     }
 
     fn say(&mut self, line: &str) {
@@ -315,6 +320,30 @@ fn registries_lost_with_a_rolled_back_system_come_back() {
     run(&mut places);
     assert!(places.files.contains_key(&Place::Registries));
     assert_eq!(places.files[&Place::HostName], b"a\n");
+}
+
+#[test]
+fn time_servers_of_the_site_are_asked_by_the_system_too() {
+    let with = |servers: &str| format!("{}[clock]\nservers = {servers}\n", fleet_toml("a", &seed()));
+    let mut places = FakePlaces::with_file(&with(
+        "[\"ntp.lyon.example.com\", \"10.0.0.1:1123\", \"10.0.0.2\"]",
+    ));
+    run(&mut places);
+    let file = String::from_utf8_lossy(&places.files[&Place::TimeServers]).into_owned();
+    assert!(
+        file.ends_with("[Time]\nNTP=ntp.lyon.example.com 10.0.0.2\n"),
+        "{file}"
+    );
+    run(&mut places);
+    assert_eq!(places.time_client_restarts, 1, "only when something changed");
+
+    places.files.insert(Place::FleetToml, with("[]").into());
+    run(&mut places);
+    assert!(
+        !places.files.contains_key(&Place::TimeServers),
+        "Debian's own again"
+    );
+    assert_eq!(places.time_client_restarts, 2);
 }
 
 /// Negative control: the cuts above would find the wrong order.

@@ -12,6 +12,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 use nix::unistd::{User, sethostname};
 
 use crate::enrol::Identity;
+use crate::exec::run;
 use crate::first_boot::{Place, Places};
 
 /// The agent's user, who owns the identity.
@@ -42,6 +43,7 @@ impl LocalPlaces {
             Place::FleetError => "boot/efi/fleet-error.txt",
             Place::HostName => "etc/hostname",
             Place::Registries => "etc/containers/registries.conf.d/50-fleet.conf",
+            Place::TimeServers => "etc/systemd/timesyncd.conf.d/50-fleet.conf",
         })
     }
 
@@ -191,6 +193,19 @@ impl Places for LocalPlaces {
             sethostname(OsStr::new(name))?;
         }
         Ok(())
+    }
+
+    fn restart_time_client(&mut self) {
+        if self.root == Path::new("/")
+            && let Err(error) = run(
+                "/usr/bin/systemctl",
+                &["--no-block", "try-restart", "systemd-timesyncd.service"],
+            )
+        {
+            self.say(&format!(
+                "the time servers of fleet.toml are asked from the next boot on: {error}"
+            ));
+        }
     }
 
     fn say(&mut self, line: &str) {

@@ -3,13 +3,14 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::answers::Answers;
 use super::args::ApplyArgs;
 use super::client::encoded;
 use super::error::{CtlError, Exit};
 use super::table::plural;
 use super::terminal::safe;
-use super::{Context, Terminal, lint};
-use crate::api::types::{ChangeAnswer, Outcome, PutDeployment};
+use super::{Context, lint};
+use crate::api::types::{ChangeAnswer, PutDeployment};
 use crate::deploy::lint::Warning;
 use crate::manifest::{self, MAX_MANIFEST_BYTES, Manifest, ManifestErrors};
 
@@ -17,24 +18,13 @@ pub(super) fn run(args: &ApplyArgs, context: &mut Context<'_>) -> Result<(), Ctl
     let manifests = read_all(&args.files)?;
     lint::tell(&manifests, context.terminal)?;
     lint::refuse(args.strict, lint::warnings(&manifests).count() as u64)?;
-    let mut failed = Vec::new();
-    for manifest in &manifests {
-        match put(manifest, args, context) {
-            Ok(answer) => {
-                told(&answer, context.terminal)?;
-                tell_others(manifest, &answer, context.terminal)?;
-            }
-            Err(error) => {
-                if error.exit() == Exit::Unreachable {
-                    return Err(error);
-                }
-                context.terminal.note(&error.to_string())?;
-                failed.push(error.exit());
-            }
-        }
-    }
+    let mut answers = Answers::new(args.output);
+    let failed = put_all(&manifests, args, context, &mut answers);
+    // A reader that went away does not make a failure one that ended well.
+    let told = answers.end(context.terminal);
+    let failed = failed?;
     match failed.as_slice() {
-        [] => Ok(()),
+        [] => told,
         [first, ..] => {
             let what = format!(
                 "{} of {} not applied",
@@ -45,6 +35,35 @@ pub(super) fn run(args: &ApplyArgs, context: &mut Context<'_>) -> Result<(), Ctl
                 .next("correct them and apply again: what is unchanged stays as it is"))
         }
     }
+}
+
+/// Sends all of them; how those ended that were refused.
+///
+/// # Errors
+/// The server is away: the others would only wait for it too.
+fn put_all(
+    manifests: &[Manifest],
+    args: &ApplyArgs,
+    context: &mut Context<'_>,
+    answers: &mut Answers,
+) -> Result<Vec<Exit>, CtlError> {
+    let mut failed = Vec::new();
+    for manifest in manifests {
+        match put(manifest, args, context) {
+            Ok(answer) => {
+                // Before the line of the next object, and not lost where the list comes at the end.
+                let others = others(manifest, &answer);
+                answers.take(answer, context.terminal)?;
+                others.iter().try_for_each(|text| context.terminal.note(text))?;
+            }
+            Err(error) if error.exit() == Exit::Unreachable => return Err(error),
+            Err(error) => {
+                context.terminal.note(&error.to_string())?;
+                failed.push(error.exit());
+            }
+        }
+    }
+    Ok(failed)
 }
 
 fn put(manifest: &Manifest, args: &ApplyArgs, context: &Context<'_>) -> Result<ChangeAnswer, CtlError> {
@@ -71,15 +90,15 @@ fn put(manifest: &Manifest, args: &ApplyArgs, context: &Context<'_>) -> Result<C
 }
 
 /// Warnings of a server whose lint knows more than this one.
-fn tell_others(manifest: &Manifest, answer: &ChangeAnswer, terminal: &mut Terminal) -> Result<(), CtlError> {
-    let told = |warning: &Warning| {
+fn others(manifest: &Manifest, answer: &ChangeAnswer) -> Vec<String> {
+    let told = |warning: &&Warning| {
         manifest.warnings.iter().any(|own| {
             own.warning.rule == warning.rule
                 && own.warning.line == warning.line
                 && own.warning.path == warning.path
         })
     };
-    for warning in answer.warnings.iter().filter(|warning| !told(warning)) {
+    let text = |warning: &Warning| {
         let Warning {
             path,
             rule,
@@ -88,34 +107,16 @@ fn tell_others(manifest: &Manifest, answer: &ChangeAnswer, terminal: &mut Termin
             fix,
             ..
         } = warning;
-        let text = format!("  warning[{rule}] of the server: {path}: {found}: {why}. {fix}");
-        terminal.note(&safe(&text))?;
-    }
-    Ok(())
-}
-
-/// `deployment/web created: generation 1 on 12 devices`, in kubectl's words.
-pub(super) fn told(answer: &ChangeAnswer, terminal: &mut Terminal) -> Result<(), CtlError> {
-    let word = match answer.outcome {
-        Outcome::Created => "created",
-        Outcome::Changed => "configured",
-        Outcome::Unchanged => "unchanged",
-        Outcome::Deleted => "deleted",
+        safe(&format!(
+            "  warning[{rule}] of the server: {path}: {found}: {why}. {fix}"
+        ))
     };
-    let on = match answer.outcome {
-        Outcome::Deleted => format!("from {}", plural(answer.devices, "device")),
-        _ => format!(
-            "generation {} on {}",
-            answer.generation,
-            plural(answer.devices, "device")
-        ),
-    };
-    let dry = if answer.dry_run { " (dry run)" } else { "" };
-    terminal.line(&format!("deployment/{} {word}{dry}: {on}", answer.name))?;
-    if answer.devices == 0 && answer.outcome != Outcome::Deleted {
-        terminal.note("  no device matches its selector now: see `fleetctl get devices -o wide`")?;
-    }
-    Ok(())
+    answer
+        .warnings
+        .iter()
+        .filter(|warning| !told(warning))
+        .map(text)
+        .collect()
 }
 
 /// Reads every manifest of every file; all that is wrong in any of them is one error.

@@ -14,8 +14,26 @@ const EXAMPLES: &str = "Examples:
 
 const APPLY_EXAMPLES: &str = "Examples:
   fleetctl apply -f web.yaml                           create or change what it describes
-  fleetctl apply -f manifests/ --dry-run               what a folder of them would do
   fleetctl apply -f web.yaml --strict                  only if the lint has nothing to say
+  fleetctl apply -f manifests/ --dry-run -o json       what a folder of them would do, for programs
+";
+
+const DESCRIBE_EXAMPLES: &str = "Examples:
+  fleetctl describe pair web/pi-1                      why web is as it is on pi-1, and what to do
+  fleetctl describe device pi-1                        a device, and all that is on it
+  fleetctl describe deployment web -o json             for programs
+";
+
+const DELETE_EXAMPLES: &str = "Examples:
+  fleetctl delete deployment web                       away from every device that it is on
+  fleetctl delete -f manifests/ --dry-run              what would go
+  fleetctl delete -f web.yaml -o json                  for programs
+";
+
+const STATUS_EXAMPLES: &str = "Examples:
+  fleetctl rollout status deployment web               wait until it runs everywhere, 10 min at most
+  fleetctl rollout status deployment web --timeout 1h  longer
+  fleetctl rollout status deployment web -o json       for programs: how it is at the end, well or not
 ";
 
 const LINT_EXAMPLES: &str = "Examples:
@@ -73,11 +91,13 @@ pub enum Command {
     /// List devices, deployments or pairs (one deployment on one device), or show one.
     Get(GetArgs),
     /// Tell all about one thing, with the chain that says why it is as it is.
+    #[command(before_help = DESCRIBE_EXAMPLES)]
     Describe(DescribeArgs),
     /// Print what a deployment's container wrote on a device.
     #[command(before_help = LOG_EXAMPLES)]
     Logs(LogsArgs),
     /// Take deployments away from every device they are on.
+    #[command(before_help = DELETE_EXAMPLES)]
     Delete(DeleteArgs),
     /// Show the history: who did what, when, to what.
     Events(EventsArgs),
@@ -99,6 +119,15 @@ pub enum Command {
     Version,
 }
 
+/// How what was done or asked is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AnswerFormat {
+    /// Words, for people.
+    Text,
+    /// JSON, as the API gives it. What fails is told on the error stream, as ever.
+    Json,
+}
+
 /// `apply`.
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
@@ -111,6 +140,9 @@ pub struct ApplyArgs {
     /// Refuse what has warnings: then nothing of it all is sent.
     #[arg(long)]
     pub strict: bool,
+    /// How to tell what became of each; as JSON one list of those that were taken, at the end.
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: AnswerFormat,
 }
 
 /// How warnings are written.
@@ -212,6 +244,9 @@ pub struct DescribeArgs {
     pub kind: One,
     /// Its name; for a pair DEPLOYMENT/DEVICE.
     pub name: String,
+    /// How to write it.
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: AnswerFormat,
 }
 
 /// How a log is written.
@@ -279,6 +314,9 @@ pub struct DeleteArgs {
     /// What is already gone is no error.
     #[arg(long)]
     pub ignore_not_found: bool,
+    /// How to tell what became of each; as JSON one list of those that were deleted, at the end.
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: AnswerFormat,
 }
 
 /// `events`.
@@ -310,6 +348,7 @@ pub struct RolloutArgs {
 #[derive(Debug, Subcommand)]
 pub enum RolloutCommand {
     /// Wait until a deployment runs on every device it selects; ends with 6 when it cannot.
+    #[command(before_help = STATUS_EXAMPLES)]
     Status {
         /// What it is.
         #[arg(value_enum)]
@@ -319,6 +358,9 @@ pub enum RolloutCommand {
         /// Longest wait, such as 30s or 10m.
         #[arg(long, default_value = "10m", value_parser = span)]
         timeout: Duration,
+        /// How to write how it ends; as JSON the deployment, also when it does not get through.
+        #[arg(short, long, value_enum, default_value = "text")]
+        output: AnswerFormat,
     },
 }
 

@@ -4,14 +4,15 @@ use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 use fleet_protocol::Cause;
+use serde::Serialize;
 
-use super::Context;
-use super::args::{DescribeArgs, One};
+use super::args::{AnswerFormat, DescribeArgs, One};
 use super::client::encoded;
 use super::error::CtlError;
 use super::get::{self, generation, labels, state_word};
 use super::table::{counts, device_tone, line, link_mark, pair_tone, plain, plural, render};
 use super::terminal::{Terminal, safe};
+use super::{Context, json};
 use crate::fleet::view::{DeploymentView, DeviceState, DeviceView, PairState, PairView, Problem};
 use crate::fleet::words;
 use crate::logs::ansi::{self, Line};
@@ -21,25 +22,35 @@ use crate::web::span;
 const CHAINS: usize = 5;
 
 pub(super) fn run(args: &DescribeArgs, context: &mut Context<'_>) -> Result<(), CtlError> {
-    let now = (context.now)();
     let client = &context.client;
-    let terminal = &context.terminal;
-    let text = match args.kind {
+    match args.kind {
         One::Device => {
             let path = format!("/devices/{}", encoded(&args.name));
-            device(
-                &client.get::<DeviceView>(&format!("device/{}", args.name), &path)?,
-                now,
-                terminal,
-            )
+            let view: DeviceView = client.get(&format!("device/{}", args.name), &path)?;
+            show(args, &view, device, context)
         }
-        One::Deployment => deployment(&get::deployment(client, &args.name)?, now, terminal),
+        One::Deployment => show(args, &get::deployment(client, &args.name)?, deployment, context),
         One::Pair => {
             let (deployment, device) = get::pair_name(&args.name)?;
-            pair(&get::pair(client, deployment, device)?, now, terminal)
+            show(args, &get::pair(client, deployment, device)?, pair, context)
         }
-    };
-    context.terminal.print(&text)
+    }
+}
+
+/// For programs the view itself, for people the `words` on it.
+fn show<T: Serialize>(
+    args: &DescribeArgs,
+    view: &T,
+    words: fn(&T, DateTime<Utc>, &Terminal) -> String,
+    context: &mut Context<'_>,
+) -> Result<(), CtlError> {
+    match args.output {
+        AnswerFormat::Json => context.terminal.line(&json::pretty(view)),
+        AnswerFormat::Text => {
+            let text = words(view, (context.now)(), context.terminal);
+            context.terminal.print(&text)
+        }
+    }
 }
 
 /// A name and a value, the values in one column.

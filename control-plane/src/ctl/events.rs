@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, Utc};
 
-use super::Context;
 use super::args::{EventsArgs, Format};
 use super::client::encoded;
 use super::error::{CtlError, Exit};
 use super::stream::follow;
 use super::table::{plain, render};
 use super::terminal::safe;
+use super::{Context, json};
 use crate::api::types::{EventItem, EventList};
 use crate::manifest;
 
@@ -115,7 +115,7 @@ fn row(item: &EventItem) -> [String; 5] {
 
 fn print(args: &EventsArgs, items: &[EventItem], context: &mut Context<'_>) -> Result<(), CtlError> {
     let text = match args.output {
-        Format::Json => serde_json::to_string_pretty(items).expect("events have string keys only") + "\n",
+        Format::Json => json::pretty(items) + "\n",
         Format::Yaml => manifest::render(&items),
         Format::Name => items
             .iter()
@@ -139,7 +139,7 @@ fn print(args: &EventsArgs, items: &[EventItem], context: &mut Context<'_>) -> R
 fn lines(args: &EventsArgs, items: &[EventItem], context: &mut Context<'_>) -> Result<(), CtlError> {
     for item in items {
         let text = match args.output {
-            Format::Json => serde_json::to_string(item).expect("events have string keys only"),
+            Format::Json => json::line(item),
             Format::Yaml => format!("---\n{}", manifest::render(item).trim_end()),
             Format::Name => safe(&item.event.subject),
             Format::Table | Format::Wide => safe(&row(item).join("  ")),

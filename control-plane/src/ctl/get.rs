@@ -12,7 +12,7 @@ use super::error::{CtlError, Exit};
 use super::stream::follow;
 use super::table::{self, Cell, age, counts, device_tone, pair_tone, plain, toned};
 use super::terminal::safe;
-use super::{Context, Terminal};
+use super::{Context, Terminal, json};
 use crate::api::types::{DeploymentList, DeviceList, ListQuery, PairQuery};
 use crate::fleet::view::{
     DeploymentSummary, DeploymentView, DeviceSummary, DeviceView, PairView, RecoveryView,
@@ -361,11 +361,11 @@ fn print(args: &GetArgs, items: &[Item], terminal: &mut Terminal) -> Result<(), 
         }
         Format::Json => {
             let values: Vec<&Value> = items.iter().map(|item| &item.value).collect();
-            let value = match (&args.name, values.as_slice()) {
-                (Some(_), [one]) if !is_many(args) => serde_json::to_string_pretty(one),
-                _ => serde_json::to_string_pretty(&values),
+            let text = match (&args.name, values.as_slice()) {
+                (Some(_), [one]) if !is_many(args) => json::pretty(one),
+                _ => json::pretty(&values),
             };
-            terminal.line(&value.expect("views have string keys only"))
+            terminal.line(&text)
         }
         Format::Yaml => {
             let documents: Vec<String> = items.iter().map(|item| yaml(args.kind, &item.value)).collect();
@@ -440,7 +440,7 @@ fn changes(
     match args.output {
         Format::Json => new
             .iter()
-            .try_for_each(|item| terminal.line(&item.value.to_string())),
+            .try_for_each(|item| terminal.line(&json::line(&item.value))),
         Format::Yaml => new
             .iter()
             .try_for_each(|item| terminal.print(&format!("---\n{}", yaml(args.kind, &item.value)))),

@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
-use super::Context;
 use super::apply::read_all;
 use super::args::{LintArgs, LintFormat};
 use super::error::{CtlError, Exit};
 use super::table::plural;
 use super::terminal::{Terminal, Tone};
+use super::{Context, json};
 use crate::manifest::{Manifest, ManifestWarning};
 
 /// One warning as JSON: a stable form for programs.
@@ -44,8 +44,7 @@ pub(super) fn run(args: &LintArgs, context: &mut Context<'_>) -> Result<(), CtlE
     match args.output {
         LintFormat::Json => {
             let all: Vec<_> = warnings(&manifests).map(Line::of).collect();
-            let json = serde_json::to_string_pretty(&all).expect("warnings serialise");
-            context.terminal.line(&json)?;
+            context.terminal.line(&json::pretty(&all))?;
         }
         LintFormat::Text => {
             tell(&manifests, context.terminal)?;

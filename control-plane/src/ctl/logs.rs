@@ -1,18 +1,18 @@
 //! `logs`: the lines on the output, and what is to be said about them on the error stream, so that a pipe gets nothing but lines.
 
-use super::Context;
 use super::args::{LogFormat, LogsArgs};
 use super::client::encoded;
 use super::error::CtlError;
 use super::terminal::safe;
+use super::{Context, json};
 use crate::api::types::LogAnswer;
-use crate::logs::ansi::{Line, shown_instead};
+use crate::logs::ansi::Line;
 
 pub(super) fn run(args: &LogsArgs, context: &mut Context<'_>) -> Result<(), CtlError> {
     let object = format!("logs of {} on {}", args.deployment, args.device);
     let answer: LogAnswer = context.client.get(&object, &address(args))?;
     if args.output == LogFormat::Json {
-        return context.terminal.print(&json(&answer));
+        return context.terminal.line(&json::pretty(&answer));
     }
     let chunk = &answer.chunk;
     if chunk.lines.is_empty() {
@@ -73,21 +73,4 @@ fn empty(args: &LogsArgs, lost: bool) -> String {
             "fleetctl: {whose} has written nothing to its output in this run on {device}; --previous shows the run before"
         ),
     })
-}
-
-/// JSON in which nothing acts on a terminal: what would is within strings only, and is escaped there.
-fn json(answer: &LogAnswer) -> String {
-    let text = serde_json::to_string_pretty(answer).expect("answers have string keys only");
-    let mut safe = String::with_capacity(text.len() + 1);
-    for c in text.chars() {
-        if c == '\n' || shown_instead(c).is_none() {
-            safe.push(c);
-        } else {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                safe.push_str(&format!("\\u{unit:04x}"));
-            }
-        }
-    }
-    safe.push('\n');
-    safe
 }

@@ -7,6 +7,7 @@
 //! reached, 6 a rollout did not get through, 7 the operator is recovering, 8 a device is offline or did not answer,
 //! 9 manifests have warnings and `--strict` was given.
 
+mod answers;
 mod apply;
 mod args;
 mod client;
@@ -16,6 +17,7 @@ mod error;
 mod events;
 mod generate;
 mod get;
+mod json;
 mod lint;
 mod logs;
 mod rollout;

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::Context;
-use super::args::{RolloutArgs, RolloutCommand};
+use super::args::{AnswerFormat, RolloutArgs, RolloutCommand};
 use super::client::Client;
 use super::error::{CtlError, Exit};
 use super::get;
 use super::table::plural;
+use super::{Context, json};
 use crate::api::types::PairQuery;
 use crate::fleet::view::{DeploymentView, DeviceState, PairState};
 
@@ -28,7 +28,29 @@ enum Stand {
 }
 
 pub(super) fn run(args: &RolloutArgs, context: &mut Context<'_>) -> Result<(), CtlError> {
-    let RolloutCommand::Status { name, timeout, .. } = &args.command;
+    let RolloutCommand::Status {
+        name,
+        timeout,
+        output,
+        ..
+    } = &args.command;
+    let (view, ended) = wait(name, *timeout, context)?;
+    let told = match (output, &ended) {
+        // Well or not: a program finds there which devices it did not get through on, and why.
+        (AnswerFormat::Json, _) => context.terminal.line(&json::pretty(&view)),
+        (AnswerFormat::Text, Ok(())) => context
+            .terminal
+            .line(&format!("deployment/{name}: {}", words(&view))),
+        (AnswerFormat::Text, Err(_)) => Ok(()),
+    };
+    ended.and(told)
+}
+
+/// A deployment as it was seen last, and whether its rollout got through.
+type Ended = (DeploymentView, Result<(), CtlError>);
+
+/// Looks until it is over or takes too long, and shows how far it is meanwhile.
+fn wait(name: &str, timeout: Duration, context: &mut Context<'_>) -> Result<Ended, CtlError> {
     let begun = Instant::now();
     let mut over_since: Option<Instant> = None;
     let mut lost = false;
@@ -38,7 +60,7 @@ pub(super) fn run(args: &RolloutArgs, context: &mut Context<'_>) -> Result<(), C
             .and_then(|view| stand(&view, || away(&context.client, name)).map(|stand| (view, stand)));
         let (view, stand) = match look {
             // An operator that starts anew is no reason to give a rollout up.
-            Err(error) if error.is_temporary() && begun.elapsed() < *timeout => {
+            Err(error) if error.is_temporary() && begun.elapsed() < timeout => {
                 if !std::mem::replace(&mut lost, true) {
                     context
                         .terminal
@@ -52,16 +74,18 @@ pub(super) fn run(args: &RolloutArgs, context: &mut Context<'_>) -> Result<(), C
         lost = false;
         let text = words(&view);
         match stand {
-            Stand::Done => return context.terminal.line(&format!("deployment/{name}: {text}")),
+            Stand::Done => return Ok((view, Ok(()))),
             Stand::OnItsWay => over_since = None,
             Stand::Over => {
                 if over_since.get_or_insert_with(Instant::now).elapsed() >= SETTLED {
-                    return Err(stopped(&view, "nothing moves any more"));
+                    let error = stopped(&view, "nothing moves any more");
+                    return Ok((view, Err(error)));
                 }
             }
         }
-        if begun.elapsed() >= *timeout {
-            return Err(stopped(&view, &format!("{} s are over", timeout.as_secs())));
+        if begun.elapsed() >= timeout {
+            let error = stopped(&view, &format!("{} s are over", timeout.as_secs()));
+            return Ok((view, Err(error)));
         }
         let due = match &told {
             None => true,

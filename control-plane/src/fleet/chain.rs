@@ -235,6 +235,8 @@ impl About<'_> {
     }
 }
 
+const AGAIN: &str = "Until then it is tried again by itself";
+
 /// What its cause says is why it does not get on.
 fn is_failure(report: &DeploymentState) -> bool {
     matches!(report.phase, Phase::Failed | Phase::Removing)
@@ -285,11 +287,20 @@ pub(super) fn next_action(
 /// What to do about a failure, and whether it goes on meanwhile.
 fn failed(device: &str, deployment: &str, reported: Option<&DeploymentState>) -> String {
     let act = act(device, deployment, reported);
-    let again = reported.is_some_and(|report| report.crash_loop.is_some() || report.next_try_at.is_some());
-    if again {
-        format!("{act}. Until then it is tried again by itself")
-    } else {
-        act
+    match reported.and_then(meanwhile) {
+        Some(meanwhile) => format!("{act}. {meanwhile}"),
+        None => act,
+    }
+}
+
+/// What goes on without a person. It is said here and nowhere else, since [`act`] may also follow words that bring a device back.
+fn meanwhile(report: &DeploymentState) -> Option<&'static str> {
+    let kind = report.cause.as_ref().map_or("", |cause| cause.kind.as_str());
+    let again = report.crash_loop.is_some() || report.next_try_at.is_some();
+    match kind {
+        _ if report.phase == Phase::Removing => again.then_some(AGAIN),
+        "unit-stopped" | "unit-file-changed" | "unit-file-removed" => Some("It is repaired by itself"),
+        _ => again.then_some(AGAIN),
     }
 }
 
@@ -329,7 +340,7 @@ fn act(device: &str, deployment: &str, reported: Option<&DeploymentState>) -> St
         }
         "image-corrupt" => "check the registry: what it sends is not what it promised".to_owned(),
         "unit-stopped" | "unit-file-changed" | "unit-file-removed" => {
-            format!("nothing: it is repaired by itself; find out who changes things by hand on {device}")
+            format!("find out who changes things by hand on {device}")
         }
         "no-session-bus" | "podman-failed" | "podman-silent" | "stop-failed" => system(device),
         kind if kind.starts_with("systemd-") || kind.starts_with("unit-") => system(device),

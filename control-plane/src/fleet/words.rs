@@ -170,3 +170,30 @@ pub(super) fn unit_at(report: &DeploymentState) -> Option<DateTime<Utc>> {
             .map_or(Some(report.since), |running| Some(running.started_at)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_counts_read_as_a_person_would_say_them() {
+        let times = [0, 940, 9_999, 10_000, 59_999, 60_000, 200_000].map(millis);
+        let words = [
+            "0.0 s",
+            "0.9 s",
+            "9.9 s",
+            "10 s",
+            "59 s",
+            "1 min 0 s",
+            "3 min 20 s",
+        ];
+        assert_eq!(times, words);
+        let restarted = |times| {
+            restarts(&CrashLoop {
+                restarts: times,
+                next_restart_at: None,
+            })
+        };
+        assert_eq!([1, 2].map(restarted), ["restarted 1 time", "restarted 2 times"]);
+    }
+}

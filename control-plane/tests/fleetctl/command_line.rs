@@ -24,22 +24,38 @@ fn an_address_that_is_none_is_wrong_usage() {
     }
 }
 
+/// The commands of the three examples that a help opens with.
+fn examples(help: &str) -> Vec<String> {
+    assert!(help.starts_with("Examples:\n"), "{help}");
+    let lines = help.lines().skip(1).take(3);
+    let commands = lines.flat_map(|line| line.trim_start().split("  ").next().unwrap().split('|'));
+    commands.map(|command| command.trim().to_owned()).collect()
+}
+
 #[test]
 fn help_opens_with_examples_that_parse() {
     use clap::CommandFactory;
     let help = Cli::command().render_long_help().to_string();
-    assert!(help.starts_with("Examples:\n"), "{help}");
-    let examples: Vec<&str> = help.lines().skip(1).take(3).collect();
-    for example in examples {
-        for command in example.split('|') {
-            let words: Vec<&str> = command
-                .split("  ")
-                .find(|part| !part.is_empty())
-                .unwrap()
-                .split_whitespace()
-                .collect();
-            Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
-        }
+    let mut all = examples(&help);
+    let mut root = Cli::command();
+    root.build();
+    for name in ["apply", "lint", "describe", "logs", "delete"] {
+        let command = root.find_subcommand_mut(name).unwrap();
+        all.extend(examples(&command.render_long_help().to_string()));
+    }
+    let rollout = root.find_subcommand_mut("rollout").unwrap();
+    let status = rollout.find_subcommand_mut("status").unwrap();
+    all.extend(examples(&status.render_long_help().to_string()));
+    // Those of the first help are four commands: one is a pipe.
+    assert_eq!(all.len(), 4 + 6 * 3, "{all:?}");
+    for example in &all {
+        Cli::try_parse_from(example.split_whitespace()).unwrap_or_else(|error| panic!("{example}: {error}"));
+    }
+    for command in ["apply", "lint", "describe", "delete", "rollout status"] {
+        let told = |example: &&String| {
+            example.starts_with(&format!("fleetctl {command} ")) && example.ends_with(" -o json")
+        };
+        assert!(all.iter().any(|example| told(&example)), "{command}");
     }
     insta::assert_snapshot!(help);
 }

@@ -146,23 +146,3 @@ fn a_warning_that_only_the_server_knows_is_told_without_its_control_characters()
     );
     assert!(!ended.err.contains('\u{1b}'), "{}", ended.err);
 }
-
-#[test]
-fn examples_of_apply_and_lint_parse() {
-    use clap::CommandFactory;
-    for name in ["apply", "lint"] {
-        let mut all = Cli::command();
-        let help = all
-            .find_subcommand_mut(name)
-            .unwrap()
-            .render_long_help()
-            .to_string();
-        let examples: Vec<_> = help.lines().skip(1).take(3).collect();
-        assert!(help.starts_with("Examples:\n") && examples.len() == 3, "{help}");
-        for example in examples {
-            let command = example.trim().split("  ").next().unwrap();
-            Cli::try_parse_from(command.split_whitespace())
-                .unwrap_or_else(|error| panic!("{example}: {error}"));
-        }
-    }
-}

@@ -8,6 +8,7 @@ mod server;
 
 mod changes;
 mod command_line;
+mod json;
 mod lint;
 mod logs;
 mod reading;

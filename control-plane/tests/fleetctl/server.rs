@@ -45,13 +45,17 @@ fn found<T: serde::Serialize>(server: &Server, view: Option<T>, what: &str) -> R
     }
 }
 
+/// What a terminal would act on: control characters of both kinds, and what reorders or hides a text.
+pub(crate) const HOSTILE: &str =
+    "\u{1b}[2J\u{7f}\u{9b}2J\u{85}\u{202e}\u{2066}\u{200e}\u{61c} said \"\u{200b}\u{e0041}\" and \\ or é";
+
 /// What a lint of tomorrow finds.
 fn a_newer_servers_warning() -> Warning {
     Warning {
         path: "spec.score.podman_v0.init_containers[0].args[0]".to_owned(),
         line: 1,
         rule: "of-tomorrow".to_owned(),
-        found: "something\u{1b}[31m".to_owned(),
+        found: HOSTILE.to_owned(),
         why: "it happens twice".to_owned(),
         fix: "do it once".to_owned(),
     }
@@ -71,6 +75,8 @@ async fn put(
     let (outcome, generation) = match name.as_str() {
         "meter" => (Outcome::Unchanged, 2),
         "web" => (Outcome::Changed, 7),
+        // As a server that ends in the midst: the connection breaks without an answer.
+        "cut" => panic!("this request is not answered"),
         "refused" => {
             let problem = ProblemDetails {
                 kind: "invalid".to_owned(),

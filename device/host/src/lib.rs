@@ -66,10 +66,7 @@ pub use names::{
     Digest, InvocationId, NameError, UnitFileName, UnitName, container_name, init_container_name, volume_name,
 };
 pub use supervisor::{Supervisor, SystemdSupervisor};
-pub use time::{
-    Clock, FileFloor, Kiss, Reply, Said, ServerName, ServerNameError, Sntp, SystemClock, TimeFloor,
-    TimeServers,
-};
+pub use time::{Clock, FileFloor, Kiss, Reply, Said, Sntp, SystemClock, TimeFloor, TimeServers};
 pub use unit_files::{QuadletDir, UnitFiles, UnitFilesError};
 pub use units::{
     ActiveState, Generator, LoadState, Started, TakenUp, UnitFacts, Units, UnitsError, UserUnits,

@@ -7,7 +7,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use fleet_host::{Kiss, Reply, Said, ServerName, Sntp, TimeServers};
+use fleet_host::{Kiss, Reply, Said, Sntp, TimeServers};
+use fleet_protocol::time_server::ServerName;
 use fleet_testbed::ntp::{Chrony, Liar, Manner};
 
 async fn ask(servers: &[String]) -> Vec<Reply> {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::DeviceId;
 use crate::score::FieldError;
+use crate::time_server::{MAX_SERVERS, ServerName};
 
 /// Largest `fleet.toml`, in bytes.
 pub const MAX_ENROLMENT_BYTES: usize = 64 * 1024;
@@ -25,6 +26,17 @@ pub struct Enrolment {
     /// Registries that need more than the defaults.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub registry: Vec<RegistryEnrolment>,
+    /// Where the time comes from, where the internet's servers cannot be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockEnrolment>,
+}
+
+/// Where the time comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClockEnrolment {
+    /// Time servers, instead of the default ones. None at all means that the clock is not checked.
+    pub servers: Vec<ServerName>,
 }
 
 /// How to reach NATS.
@@ -79,6 +91,11 @@ impl Enrolment {
                 problems.push(FieldError::new(&path, "is not host or host:port"));
             }
         }
+        let servers = self.clock.as_ref().map_or(0, |clock| clock.servers.len());
+        if servers > MAX_SERVERS {
+            let problem = format!("has {servers} names: {MAX_SERVERS} at most");
+            problems.push(FieldError::new("clock.servers", &problem));
+        }
         problems.extend(crate::score::label_problems("labels", &self.labels));
         problems
     }
@@ -120,10 +137,33 @@ mod tests {
             [[registry]]
             location = "10.0.2.100:5000"
             insecure = true
+            [clock]
+            servers = ["ntp.lyon.example.com", "192.168.1.1"]
         "#;
         let enrolment: Enrolment = toml::from_str(text).unwrap();
         assert_eq!(enrolment.problems(), Vec::new());
+        assert_eq!(enrolment.clock.as_ref().unwrap().servers[1].host(), "192.168.1.1");
+        let again = toml::to_string(&enrolment).unwrap();
+        assert_eq!(toml::from_str::<Enrolment>(&again).unwrap(), enrolment);
         assert!(!format!("{enrolment:?}").contains("SUAC"));
+    }
+
+    #[test]
+    fn time_servers_are_names_and_not_too_many() {
+        let with = |servers: &[&str]| {
+            let text =
+                format!("device_id = \"a\"\n[nats]\nurl = \"tls://h:1\"\n[clock]\nservers = {servers:?}\n");
+            toml::from_str::<Enrolment>(&text)
+        };
+        let error = with(&["ok.example.com", "ntp://x"]).unwrap_err().to_string();
+        assert!(
+            error.contains("line 5") && error.contains("names no time server"),
+            "{error}"
+        );
+        let problems = with(&["a.b"; 9]).unwrap().problems();
+        assert_eq!(problems[0].to_string(), "clock.servers has 9 names: 8 at most");
+        assert_eq!(with(&["a.b"; 8]).unwrap().problems(), []);
+        assert_eq!(with(&[]).unwrap().problems(), [], "no check at all is a choice");
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub mod permissions;
 pub mod quantity;
 pub mod score;
 pub mod state;
+pub mod time_server;
 pub mod wire;
 
 pub use cause::Cause;

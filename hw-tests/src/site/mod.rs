@@ -17,7 +17,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use fleet_protocol::DeviceId;
-use fleet_protocol::enrolment::{Enrolment, NatsEnrolment, RegistryEnrolment};
+use fleet_protocol::enrolment::{ClockEnrolment, Enrolment, NatsEnrolment, RegistryEnrolment};
 use fleet_testbed::nats::{NatsError, NatsOptions, NatsServer, NatsUser, UserKey};
 use fleet_testbed::registry::{Registry, RegistryError, RegistryOptions};
 use fleet_testbed::sample::{self, SampleError};
@@ -140,6 +140,8 @@ impl Site {
                 location: Service::Registry.device_address().to_owned(),
                 insecure: true,
             }],
+            // The device reaches no time server: SNTP is UDP, and only TCP is carried to this machine.
+            clock: Some(ClockEnrolment { servers: Vec::new() }),
         };
         Ok(toml::to_string(&enrolment).expect("an enrolment has tables last and string keys only"))
     }

@@ -1,5 +1,6 @@
 //! "Why is it stuck?": the chain says all that is known, from what was asked to the last words and the next action.
 
+use chrono::{DateTime, Utc};
 use fleet_protocol::DeploymentState;
 use fleet_protocol::cause::Exit;
 use fleet_protocol::state::{CrashLoop, Cutover, InitProgress, Running};
@@ -177,17 +178,65 @@ fn an_image_of_an_init_container_that_cannot_be_had_is_no_init_container_that_fa
 #[test]
 fn what_to_do_goes_by_what_failed_and_nobody_is_told_to_apply_what_is_the_same() {
     for (kind, words) in [
+        ("no-space", "make room on pi-1"),
+        ("disk-full", "make room on pi-1"),
         ("registry-unreachable", "check the registry"),
         ("pull-timeout", "check the registry"),
+        ("image-not-found", "push the image"),
         ("image-wrong-architecture", "push the image"),
+        ("image-corrupt", "what it sends is not what it promised"),
+        ("container-exited", "correct the application"),
+        ("container-failed", "correct the application"),
+        ("exited-early", "correct the application"),
+        ("unhealthy", "correct the application"),
+        ("start-timeout", "correct the application"),
         ("no-session-bus", "reboot it"),
         ("systemd-refused", "reboot it"),
         ("unit-refused", "reboot it"),
+        ("podman-failed", "reboot it"),
+        ("stop-failed", "reboot it"),
         ("unit-stopped", "find out who"),
+        ("unit-file-changed", "find out who"),
+        ("unit-file-removed", "find out who"),
         ("spec-invalid", "apply the specification again"),
     ] {
         let text = chain(|report| report.cause = Some(cause(kind, None)));
         assert!(text.contains(words), "{kind}: {text}");
+    }
+}
+
+/// The last link of the chain of a failure with this cause that the agent tries again.
+fn next_of(kind: &str, device_online: bool) -> String {
+    let mut events = running_pair();
+    events.push(reported(|report| {
+        report.phase = Phase::Failed;
+        report.cause = Some(cause(kind, None));
+        report.next_try_at = Some(noon());
+    }));
+    if !device_online {
+        events.push(entry(BucketId::Heartbeat, "pi-1", 4, None));
+    }
+    told(&events).0.lines().last().unwrap().to_owned()
+}
+
+#[test]
+fn what_goes_on_by_itself_is_said_once() {
+    assert_eq!(
+        next_of("unit-stopped", true),
+        "Next Blocked: find out who changes things by hand on pi-1. It is repaired by itself"
+    );
+    assert_eq!(
+        next_of("unit-stopped", false),
+        "Next Blocked: bring pi-1 back: check its power and its network; then find out who changes things by hand on pi-1"
+    );
+    for kind in super::runbook::kinds() {
+        let (online, offline) = (next_of(&kind, true), next_of(&kind, false));
+        assert_eq!(online.matches("by itself").count(), 1, "{kind}: {online}");
+        assert_eq!(offline.matches("by itself").count(), 0, "{kind}: {offline}");
+        assert!(
+            !online.contains("nothing") && !offline.contains("nothing"),
+            "{kind}: {online} {offline}"
+        );
     }
 }
 
@@ -216,20 +265,35 @@ fn reported(report: impl FnOnce(&mut DeploymentState)) -> StoreEvent {
 
 #[test]
 fn a_removal_that_does_not_get_on_needs_a_person_and_says_why() {
-    let mut events = running_pair();
-    events.push(entry(BucketId::Desired, "pi-1.web", 2, None));
-    events.push(reported(|report| {
-        report.cause = Some(cause("stop-signal-ignored", None));
-        report.failed_tries = 2;
-        report.next_try_at = Some(noon());
-    }));
-    let (text, state, needed) = told(&events);
-    assert_eq!((state, needed), (PairState::Failed, true), "{text}");
-    assert!(text.contains("Cause Blocked: It did not work"), "{text}");
-    assert!(
-        text.contains("Next Blocked: end the container by hand on pi-1"),
-        "{text}"
-    );
+    for (kind, next) in [
+        ("stop-signal-ignored", "end the container by hand on pi-1"),
+        ("removal-failed", "read the agent's log on pi-1"),
+        // What is on its way out is not repaired.
+        ("unit-stopped", "read the agent's log on pi-1"),
+    ] {
+        let mut events = running_pair();
+        events.push(entry(BucketId::Desired, "pi-1.web", 2, None));
+        events.push(reported(|report| {
+            report.cause = Some(cause(kind, None));
+            report.failed_tries = 2;
+            report.next_try_at = Some(noon());
+        }));
+        let (text, state, needed) = told(&events);
+        assert_eq!((state, needed), (PairState::Failed, true), "{text}");
+        assert!(text.contains("Cause Blocked: It did not work"), "{text}");
+        assert!(text.contains(&format!("Next Blocked: {next}")), "{text}");
+        assert!(
+            text.ends_with(". Until then it is tried again by itself"),
+            "{text}"
+        );
+        // Once may pass by itself.
+        *events.last_mut().unwrap() = reported(|report| {
+            report.cause = Some(cause(kind, None));
+            report.failed_tries = 1;
+        });
+        let (text, state, needed) = told(&events);
+        assert_eq!((state, needed), (PairState::Removing, false), "{text}");
+    }
 }
 
 #[test]
@@ -268,4 +332,71 @@ fn of_a_device_that_is_away_the_first_thing_to_do_is_to_bring_it_back() {
         "{text}"
     );
     assert!(!text.contains("tried again"), "{text}");
+    assert!(
+        text.contains("Gate Waiting: the device is offline: all below is what it said last"),
+        "{text}"
+    );
+}
+
+/// When the link of this kind came about or comes about, after the device reported this.
+fn at(kind: LinkKind, online: bool, report: impl FnOnce(&mut DeploymentState)) -> Option<DateTime<Utc>> {
+    let mut events = running_pair();
+    events.push(reported(report));
+    if !online {
+        events.push(entry(BucketId::Heartbeat, "pi-1", 4, None));
+    }
+    let fleet = fleet_of(&events);
+    let view = fleet.pair_view(&fleet.pairs().next().unwrap().0.clone()).unwrap();
+    let link = view.chain.iter().find(|link| link.kind == kind);
+    link.unwrap_or_else(|| panic!("no {kind}: {:?}", view.chain)).at
+}
+
+#[test]
+fn each_step_has_its_time_and_nobody_knows_when_a_device_that_is_away_tries_again() {
+    let minute = |minute| noon() + TimeDelta::minutes(minute);
+    let failed = |report: &mut DeploymentState| {
+        report.phase = Phase::Failed;
+        report.since = minute(3);
+        report.cause = Some(cause("container-exited", Some(Exit::Status(3))));
+        report.next_try_at = Some(minute(9));
+    };
+    let looping = |report: &mut DeploymentState| {
+        failed(report);
+        report.running = Some(running(3));
+        report.crash_loop = Some(CrashLoop {
+            restarts: 2,
+            next_restart_at: Some(minute(5)),
+        });
+    };
+    let inits = |report: &mut DeploymentState| {
+        looping(report);
+        report.cause = Some(cause("init-failed", None));
+        report.cause.as_mut().unwrap().init = Some("migrate".to_owned());
+    };
+    let runs = |report: &mut DeploymentState| {
+        failed(report);
+        report.running = Some(Running {
+            started_at: minute(1),
+            ..running(2)
+        });
+    };
+    assert_eq!(at(LinkKind::Next, true, failed), Some(minute(9)));
+    assert_eq!(at(LinkKind::Next, false, failed), None);
+    assert_eq!(at(LinkKind::Unit, true, failed), Some(minute(3)));
+    assert_eq!(at(LinkKind::Unit, true, looping), Some(minute(5)));
+    assert_eq!(at(LinkKind::Unit, true, inits), Some(minute(3)));
+    assert_eq!(at(LinkKind::Unit, true, runs), Some(minute(1)));
+}
+
+#[test]
+fn what_ended_once_is_told_with_its_exit_and_without_a_count() {
+    let text = chain(|report| {
+        report.cause = Some(cause("container-failed", Some(Exit::Status(3))));
+        report.failed_tries = 1;
+    });
+    assert!(text.contains("Phase Blocked: failed\n"), "{text}");
+    assert!(
+        text.contains("Unit Blocked: `fleet-web.service` ended with exit status 3"),
+        "{text}"
+    );
 }

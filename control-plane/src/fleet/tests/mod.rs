@@ -4,6 +4,7 @@ mod chain;
 mod history;
 mod lists;
 mod properties;
+mod runbook;
 mod states;
 
 use bytes::Bytes;

@@ -189,26 +189,36 @@ fn an_online_device_that_does_not_move_is_stuck_and_an_offline_one_is_offline() 
     assert!(fleet.status().attention.is_empty());
 }
 
-/// As `desired`, with steps that may take long.
-fn patient(generation: u64) -> Bytes {
-    let bytes = desired(generation, IMAGE);
-    let mut value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-    let score = &mut value["score"]["podman_v0"];
-    score["init_containers"] = serde_json::json!([{ "name": "migrate", "image": IMAGE, "timeout": "30m" }]);
-    score["lifecycle"] = serde_json::json!({ "grace_period": "1h" });
+/// As `desired`, with these fields of the score, which may make steps long.
+fn patient(generation: u64, fields: &serde_json::Value) -> Bytes {
+    let mut value: serde_json::Value = serde_json::from_slice(&desired(generation, IMAGE)).unwrap();
+    let score = value["score"]["podman_v0"].as_object_mut().unwrap();
+    score.extend(fields.as_object().unwrap().clone());
     serde_json::to_vec(&value).unwrap().into()
 }
 
 #[test]
 fn a_step_that_may_take_long_is_not_stuck_before_it_took_longer() {
-    for (phase, limit) in [
-        (Phase::Starting, 62),
-        (Phase::Upgrading, 62),
-        (Phase::Removing, 62),
-        (Phase::Pulling, 10),
+    let plain = serde_json::json!({});
+    let init = serde_json::json!({
+        "init_containers": [{ "name": "migrate", "image": IMAGE, "timeout": "30m" }]
+    });
+    let grace = serde_json::json!({ "lifecycle": { "grace_period": "1h" } });
+    // With two rounds of 35 s behind the first 25 minutes.
+    let health = serde_json::json!({
+        "health": { "command": ["true"], "start_period": "25m", "interval": "30s", "timeout": "5s", "retries": 1 }
+    });
+    for (fields, phase, limit) in [
+        (&plain, Phase::Starting, 10),
+        (&init, Phase::Starting, 32),
+        (&health, Phase::Starting, 28),
+        (&grace, Phase::Starting, 62),
+        (&grace, Phase::Upgrading, 62),
+        (&grace, Phase::Removing, 62),
+        (&grace, Phase::Pulling, 10),
     ] {
         let mut events = running_pair();
-        events.push(entry(BucketId::Desired, "pi-1.web", 2, Some(patient(4))));
+        events.push(entry(BucketId::Desired, "pi-1.web", 2, Some(patient(4, fields))));
         if phase == Phase::Removing {
             events.push(entry(BucketId::Desired, "pi-1.web", 3, None));
         }
@@ -217,9 +227,9 @@ fn a_step_that_may_take_long_is_not_stuck_before_it_took_longer() {
         let mut fleet = fleet_of(&events);
         let mut changes = Changes::new();
         fleet.tick(noon() + TimeDelta::minutes(limit), &mut changes);
-        assert_ne!(pair_state(&fleet), PairState::Stuck, "{phase}");
+        assert_ne!(pair_state(&fleet), PairState::Stuck, "{phase} {fields}");
         fleet.tick(noon() + TimeDelta::minutes(limit + 1), &mut changes);
-        assert_eq!(pair_state(&fleet), PairState::Stuck, "{phase}");
+        assert_eq!(pair_state(&fleet), PairState::Stuck, "{phase} {fields}");
     }
 }
 

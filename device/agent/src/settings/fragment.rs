@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fleet_host::ServerName;
+use fleet_protocol::time_server::{MAX_SERVERS, ServerName};
 use serde::Deserialize;
 use tracing::Level;
 
@@ -95,9 +95,6 @@ impl Default for Tuning {
 }
 
 const CLOCK_SERVERS: [&str; 2] = ["time.cloudflare.com", "pool.ntp.org"];
-/// Most time servers; a majority of more is no surer.
-const MAX_CLOCK_SERVERS: usize = 8;
-
 const NAMES: [&str; 10] = [
     "log_level",
     "pulls_at_once",
@@ -235,12 +232,21 @@ fn within<T: PartialOrd + std::fmt::Display>(
     }
 }
 
+impl Tuning {
+    /// Time servers that were given at enrolment stand above the defaults and below the fragments.
+    pub(super) fn enrolled_servers(&mut self, servers: &[ServerName], device_toml: &Path) {
+        if self.sources.get("clock_servers") == Some(&Source::Default) {
+            self.clock_servers = servers.to_vec();
+            self.sources
+                .insert("clock_servers", Source::File(device_toml.to_owned()));
+        }
+    }
+}
+
 fn clock_servers(names: &[String]) -> Result<Vec<ServerName>, String> {
-    if names.len() > MAX_CLOCK_SERVERS {
+    if names.len() > MAX_SERVERS {
         let given = names.len();
-        return Err(format!(
-            "clock_servers has {given} names: {MAX_CLOCK_SERVERS} at most"
-        ));
+        return Err(format!("clock_servers has {given} names: {MAX_SERVERS} at most"));
     }
     let parse = |name: &String| name.parse().map_err(|error| format!("clock_servers: {error}"));
     names.iter().map(parse).collect()
@@ -291,6 +297,23 @@ mod tests {
             Source::File(etc.path().join("10-b.toml"))
         );
         assert_eq!(tuning.sources["drift_check_minutes"], Source::Default);
+    }
+
+    #[test]
+    fn time_servers_of_the_enrolment_stand_above_the_defaults_and_below_the_fragments() {
+        let enrolled = ["ntp.lyon.example.com".parse().unwrap()];
+        let mut tuning = Tuning::default();
+        assert_eq!(tuning.clock_servers.len(), 2);
+        tuning.enrolled_servers(&enrolled, Path::new("/x/device.toml"));
+        assert_eq!(tuning.clock_servers, enrolled);
+        assert_eq!(
+            tuning.sources["clock_servers"],
+            Source::File("/x/device.toml".into())
+        );
+        let etc = folder(&[("10-a.toml", "clock_servers = [\"10.0.0.1:1123\"]\n")]);
+        let mut tuning = Tuning::read(&[etc.path().into()]).unwrap();
+        tuning.enrolled_servers(&enrolled, Path::new("/x/device.toml"));
+        assert_eq!(tuning.clock_servers[0].to_string(), "10.0.0.1:1123");
     }
 
     #[test]

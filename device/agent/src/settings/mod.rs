@@ -72,9 +72,14 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`] names the file and what is wrong in it.
     pub fn read(data: &Path, folders: &[PathBuf], runtime: PathBuf) -> Result<Self, SettingsError> {
+        let identity = Identity::read(&data.join("identity"))?;
+        let mut tuning = Tuning::read(folders)?;
+        if let Some(clock) = &identity.enrolment.clock {
+            tuning.enrolled_servers(&clock.servers, &identity.folder.join("device.toml"));
+        }
         Ok(Self {
-            identity: Identity::read(&data.join("identity"))?,
-            tuning: Tuning::read(folders)?,
+            identity,
+            tuning,
             runtime,
         })
     }

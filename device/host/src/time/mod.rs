@@ -2,12 +2,10 @@
 
 mod clock;
 mod floor;
-mod servers;
 mod sntp;
 
 #[cfg(feature = "fakes")]
 pub(crate) use clock::STEP;
 pub use clock::{Clock, SystemClock};
 pub use floor::{FileFloor, TimeFloor};
-pub use servers::{ServerName, ServerNameError};
 pub use sntp::{Kiss, Reply, Said, Sntp, TimeServers};

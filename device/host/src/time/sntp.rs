@@ -5,13 +5,14 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use fleet_protocol::time_server::ServerName;
 use futures_util::future::join_all;
 use sntpc::{KissOfDeathCode, NtpContext, NtpResult, NtpTimestampGenerator, NtpUdpSocket};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{UdpSocket, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Clock, ServerName, SystemClock};
+use super::{Clock, SystemClock};
 
 /// Longest that asking takes, the look-up of names included. Nobody waits longer for an agent that starts.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -4,13 +4,18 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// NTP's port (RFC 5905).
 const NTP: u16 = 123;
+/// Most time servers that are configured: a majority of more is no surer.
+pub const MAX_SERVERS: usize = 8;
 /// Longest host name in DNS, in bytes.
 const MAX_HOST: usize = 253;
 
 /// A time server: `host`, `host:port`, an IPv4 address, an IPv6 address, or `[IPv6]:port`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ServerName {
     host: String,
     port: u16,
@@ -35,6 +40,12 @@ impl ServerName {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Whether the port is NTP's own: systemd-timesyncd knows no other.
+    #[must_use]
+    pub fn is_at_the_usual_port(&self) -> bool {
+        self.port == NTP
     }
 }
 
@@ -96,6 +107,20 @@ fn is_host_name(host: &str) -> bool {
     // A name of digits and dots only is an address with a typing error.
     let lettered = host.bytes().any(|byte| byte.is_ascii_alphabetic());
     host.len() <= MAX_HOST && lettered && host.strip_suffix('.').unwrap_or(host).split('.').all(label)
+}
+
+impl TryFrom<String> for ServerName {
+    type Error = ServerNameError;
+
+    fn try_from(text: String) -> Result<Self, ServerNameError> {
+        text.parse()
+    }
+}
+
+impl From<ServerName> for String {
+    fn from(name: ServerName) -> Self {
+        name.to_string()
+    }
 }
 
 impl fmt::Display for ServerName {
