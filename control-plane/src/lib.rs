@@ -6,6 +6,7 @@
 //! - [`deploy`]: scores, and their companions that ask a device
 //! - [`logs`]: what containers wrote, made safe to show
 //! - [`api`]: the HTTP API
+//! - [`auth`]: who somebody is, and what they may do
 //! - [`web`]: the dashboard
 //! - [`manifest`], [`ctl`]: manifests and `fleetctl`
 //! - [`sim`]: simulated devices
@@ -13,6 +14,7 @@
 //! Binaries: `fleet-operator`, `fleetctl`, `fleet-sim`.
 
 pub mod api;
+pub mod auth;
 pub mod clock;
 pub mod ctl;
 pub mod deploy;

@@ -53,7 +53,7 @@ fn unusable(error: anyhow::Error) -> anyhow::Result<ExitCode> {
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(4)
+        .max_blocking_threads(6)
         .thread_keep_alive(std::time::Duration::from_secs(2))
         .build()
         .context("cannot start")

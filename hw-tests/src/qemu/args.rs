@@ -48,6 +48,8 @@ pub(crate) struct Wiring<'a> {
     pub(crate) forwards: &'a [(u16, u16)],
     /// Whether the device reaches anything beyond services and forwards.
     pub(crate) internet: bool,
+    /// What the battery-backed clock says at power on, as QEMU's `-rtc base=` takes it; the true time without it.
+    pub(crate) wakes_at: Option<&'a str>,
     /// Whether the machine waits for a memory image instead of booting.
     pub(crate) incoming: bool,
 }
@@ -82,6 +84,9 @@ impl Wiring<'_> {
         args.pair("-smp", cpus.to_string());
         args.pair("-m", memory_mib.to_string());
         args.pair("-device", "virtio-rng-pci".into());
+        if let Some(time) = self.wakes_at {
+            args.pair("-rtc", format!("base={}", escape(time)));
+        }
         let code = path(&self.tools.firmware.code);
         args.pair(
             "-blockdev",
@@ -201,6 +206,7 @@ mod tests {
             services: vec![(Service::Nats, Path::new("/s/nats"))],
             forwards: &[(18080, 8080)],
             internet: false,
+            wakes_at: None,
             incoming: false,
         };
         change(&mut wiring);

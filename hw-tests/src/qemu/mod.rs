@@ -79,6 +79,7 @@ pub struct QemuRig {
     machine: Option<Machine>,
     /// The memory image for the next power-on.
     incoming: Option<PathBuf>,
+    wakes_at: Option<String>,
     settings: QemuSettings,
     tools: Tools,
     ports: Ports,
@@ -90,6 +91,11 @@ pub struct QemuRig {
 }
 
 impl QemuRig {
+    /// What the clock of the board says at the next power-on, as `1970-01-01T00:00:00`: a board without a battery wakes there.
+    pub fn set_wakes_at(&mut self, time: &str) {
+        self.wakes_at = Some(time.to_owned());
+    }
+
     /// A device with a fresh copy of `image` as its disk, powered off: its first power-on is its first boot.
     pub fn new(image: &DeviceImage, settings: QemuSettings) -> Result<Self, RigError> {
         let folder = folder_for(&settings.name)?;
@@ -141,6 +147,7 @@ impl QemuRig {
         Ok(Self {
             machine: None,
             incoming: None,
+            wakes_at: None,
             settings,
             tools,
             ports,
@@ -196,6 +203,7 @@ impl QemuRig {
                 .collect(),
             forwards: self.ports.release(),
             internet: self.settings.internet,
+            wakes_at: self.wakes_at.as_deref(),
             incoming: incoming.is_some(),
         };
         let args = wiring.arguments();

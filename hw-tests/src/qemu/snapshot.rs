@@ -165,6 +165,7 @@ fn shape(tools: &Tools, hardware: Hardware) -> String {
         services: Service::ALL.map(|service| (service, any)).to_vec(),
         forwards: &[],
         internet: false,
+        wakes_at: None,
         incoming: false,
     };
     format!("{:?}", wiring.arguments())

@@ -39,26 +39,42 @@ impl Trial {
         name: &str,
         test: impl FnOnce(&mut Self) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut trial = Self::begin(name)?;
-        let outcome = test(&mut trial);
+        Self::begin(name)?.put_to(test)
+    }
+
+    /// As [`Trial::run`], with a device that reaches this machine's own ports at 10.0.2.2, UDP among them.
+    pub fn run_with_a_way_out<E: From<SiteError>>(
+        name: &str,
+        test: impl FnOnce(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        Self::begin_with(name, |settings| settings.internet = true)?.put_to(test)
+    }
+
+    fn put_to<E>(mut self, test: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
+        let outcome = test(&mut self);
         if outcome.is_err() {
-            trial.keep_log();
+            self.keep_log();
         }
         outcome
     }
 
     /// A restored device; its port [`WEB_PORT`] is reached from this machine.
     pub fn begin(name: &str) -> Result<Self, SiteError> {
+        Self::begin_with(name, |_| {})
+    }
+
+    fn begin_with(name: &str, change: impl FnOnce(&mut QemuSettings)) -> Result<Self, SiteError> {
         let site = Site::open()?;
         let kv = site.kv()?;
         let forward = Forward {
             device_port: WEB_PORT,
             host_port: None,
         };
-        let settings = QemuSettings {
+        let mut settings = QemuSettings {
             forwards: vec![forward],
             ..site.settings(name)
         };
+        change(&mut settings);
         let rig = site.prepared()?.restore(settings)?;
         Ok(Self { rig, kv, site })
     }

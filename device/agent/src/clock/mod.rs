@@ -28,6 +28,8 @@ pub(crate) use words::line;
 
 /// Shortest time between two checks that nobody's timer asked for: a clock may be set many times in a row.
 const SETTLE: Duration = Duration::from_secs(10);
+/// The same for a connection, once more than one check has failed: one that breaks all the time must not become a query each time.
+const SETTLE_ONLINE: Duration = Duration::from_mins(5);
 /// The floor on the disk is moved in steps of this size, to spare the flash.
 const FLOOR_STEP: Duration = Duration::from_hours(1);
 
@@ -137,12 +139,19 @@ async fn due<H: Host>(shared: &Shared<H>, memo: &Memo) {
     let wait = wait.saturating_sub(age()) + random::up_to(wait / 20);
     let ahead = memo.wall_millis.saturating_sub(memo.monotonic_millis);
     let ahead = Duration::from_millis(u64::try_from(ahead).unwrap_or(0));
+    let online = async {
+        shared.clock.online.notified().await;
+        let settle = if memo.failed > 1 { SETTLE_ONLINE } else { SETTLE };
+        sleep(settle.saturating_sub(age())).await;
+    };
     tokio::select! {
-        () = sleep(wait) => return,
-        () = was_set(shared, ahead) => tracing::info!("the clock was set: it is checked again"),
-        () = shared.clock.online.notified(), if !shared.clock.is_right() => {}
+        () = sleep(wait) => {}
+        () = online, if !shared.clock.is_right() => {}
+        () = was_set(shared, ahead) => {
+            tracing::info!("the clock was set: it is checked again");
+            sleep(SETTLE.saturating_sub(age())).await;
+        }
     }
-    sleep(SETTLE.saturating_sub(age())).await;
 }
 
 async fn was_set<H: Host>(shared: &Shared<H>, ahead: Duration) {

@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use sntpc::{KissOfDeathCode, NtpContext, NtpResult, NtpTimestampGenerator, NtpUdpSocket};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{UdpSocket, lookup_host};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Clock, SystemClock};
@@ -21,6 +22,9 @@ const ANSWER: Duration = Duration::from_millis(1_500);
 const TRIES: u32 = 2;
 /// Most addresses asked of one name: `pool.ntp.org` has four, and each is another operator's.
 const ADDRESSES: usize = 4;
+/// Most names that are looked up at one time: each takes a blocking thread, and keeps it when nobody waits any more. Files are
+/// written by the same threads.
+const LOOKUPS: usize = 2;
 
 /// What one server said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +87,7 @@ impl Sntp {
         &self,
         server: &ServerName,
         resting: &BTreeSet<SocketAddr>,
+        lookups: &Semaphore,
         end: Instant,
     ) -> Vec<Reply> {
         let reply = |address, said| Reply {
@@ -90,7 +95,12 @@ impl Sntp {
             address,
             said,
         };
-        let found = timeout_at(end, lookup_host((server.host(), server.port()))).await;
+        let looking_up = async {
+            // Never closed, so that an error is as good as a permit.
+            let _turn = lookups.acquire().await;
+            lookup_host((server.host(), server.port())).await
+        };
+        let found = timeout_at(end, looking_up).await;
         let addresses: BTreeSet<SocketAddr> = match found {
             Ok(Ok(found)) => found.take(ADDRESSES).collect(),
             Ok(Err(error)) => {
@@ -157,10 +167,11 @@ impl Sntp {
 impl TimeServers for Sntp {
     async fn ask(&self, resting: &BTreeSet<SocketAddr>) -> Vec<Reply> {
         let end = Instant::now() + PATIENCE;
+        let lookups = Semaphore::new(LOOKUPS);
         let asking = self
             .servers
             .iter()
-            .map(|server| self.ask_name(server, resting, end));
+            .map(|server| self.ask_name(server, resting, &lookups, end));
         join_all(asking).await.concat()
     }
 }
