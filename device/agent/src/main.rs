@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use fleet_agent::cli::{self, Cli, Command, exit};
@@ -54,7 +55,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(6)
-        .thread_keep_alive(std::time::Duration::from_secs(2))
+        .thread_keep_alive(Duration::from_secs(2))
         .build()
         .context("cannot start")
 }
@@ -76,6 +77,9 @@ fn settings(cli: &Cli) -> anyhow::Result<Settings> {
     let folders = FRAGMENT_FOLDERS.map(PathBuf::from);
     Ok(Settings::read(&cli.data, &folders, runtime_folder(cli))?)
 }
+
+/// Longest wait, after everything has ended, for blocking calls that nobody needs any more.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     tracing::subscriber::set_global_default(JournalLines::new(
@@ -101,7 +105,8 @@ fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         "fleet-agent {VERSION} on {}",
         settings.identity.enrolment.device_id
     );
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
         let mut term = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
         let mut int = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
         let shutdown = async {
@@ -120,7 +125,10 @@ fn run(settings: Settings) -> anyhow::Result<ExitCode> {
                 Ok(exit::CLOCK.into())
             }
         }
-    })
+    });
+    // A look-up of a name that nobody answers blocks its thread for a minute: nobody waits for it.
+    runtime.shutdown_timeout(LAST_WAIT);
+    ended
 }
 
 fn show(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
@@ -170,7 +178,11 @@ fn show(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
 
 async fn show_status(cli: &Cli) -> anyhow::Result<ExitCode> {
     let (status, code) = match status::of_running_agent(&runtime_folder(cli)) {
-        Some(status) => (status, exit::OK),
+        Some(mut status) => {
+            // The agent writes this at each check, and the rest only when something in it changes.
+            status.clock = clock::of_runtime(&runtime_folder(cli)).or(status.clock);
+            (status, exit::OK)
+        }
         None => match Identity::read(&cli.data.join("identity")) {
             Ok(identity) => {
                 let places = Places::under(&cli.data);

@@ -2,14 +2,17 @@
 //! status` can say why none runs. The folder is in memory, so that nothing wears and a boot begins with nothing.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chrono::DateTime;
 use fleet_host::durable;
 use fleet_machine::clock::Memo;
+use fleet_protocol::time_server::ServerName;
 use serde::{Deserialize, Serialize};
 
 use super::ClockStatus;
 use super::rests::Rests;
+use crate::settings::Tuning;
 
 /// Largest file, in bytes.
 const MAX_BYTES: u64 = 64 << 10;
@@ -17,8 +20,27 @@ const MAX_BYTES: u64 = 64 << 10;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Record {
     pub(super) memo: Option<Memo>,
+    /// By which servers and tolerance it was found: with others it says nothing.
+    #[serde(default)]
+    pub(super) terms: Terms,
     #[serde(default)]
     pub(super) rests: Rests,
+}
+
+/// What a finding depends on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Terms {
+    servers: Vec<ServerName>,
+    tolerance: Duration,
+}
+
+impl Terms {
+    pub(super) fn of(tuning: &Tuning) -> Self {
+        Self {
+            servers: tuning.clock_servers.clone(),
+            tolerance: tuning.clock_tolerance,
+        }
+    }
 }
 
 fn path(runtime: &Path) -> PathBuf {
@@ -26,12 +48,29 @@ fn path(runtime: &Path) -> PathBuf {
 }
 
 impl Record {
-    /// Nothing where there is none, or none that this build can read.
-    pub(super) async fn read(runtime: &Path) -> Self {
+    /// The record of an earlier agent of this boot; no memo where there is none, or none that this build can read, or one that
+    /// was found under other terms.
+    pub(super) async fn read(runtime: &Path, terms: Terms) -> Self {
         let path = path(runtime);
-        durable::blocking(move || Ok(of_file(&path)))
-            .await
-            .unwrap_or_default()
+        let found = durable::blocking(move || Ok(of_file(&path))).await;
+        let Self {
+            memo,
+            rests,
+            terms: old,
+        } = found.unwrap_or_default();
+        Self {
+            memo: memo.filter(|_| old == terms),
+            terms,
+            rests,
+        }
+    }
+
+    /// Nobody checks the clock any more.
+    pub(super) async fn remove(runtime: &Path) {
+        let path = path(runtime);
+        if let Err(error) = durable::blocking(move || durable::remove(&path)).await {
+            tracing::debug!("the clock's standing of an earlier agent stays: {error}");
+        }
     }
 
     pub(super) async fn write(&self, runtime: &Path) {
@@ -49,7 +88,7 @@ impl Record {
         let memo = self.memo.as_ref()?;
         Some(ClockStatus {
             standing: memo.standing.clone(),
-            checked_at: DateTime::from_timestamp_millis(memo.wall_millis)?,
+            checked_at: DateTime::from_timestamp_millis(memo.at.wall_millis)?,
         })
     }
 }

@@ -39,7 +39,7 @@ impl Rests {
                 Said::Time { .. } => {
                     self.0.remove(&address);
                 }
-                Said::Nothing(_) => {}
+                Said::Nothing(_) | Said::Rests => {}
                 Said::Kiss(kiss) => {
                     let times = self.0.get(&address).map_or(0, |rest| rest.times);
                     let pause = match kiss {

@@ -13,6 +13,9 @@ const BEHIND: &str = "clock-behind";
 const UNVERIFIED: &str = "clock-unverified";
 const LET_THROUGH: &str =
     "let NTP out (UDP port 123), or name a server of the site in clock_servers of /etc/fleet/agent.d";
+const NAME_OTHERS: &str = "name other servers in clock_servers of /etc/fleet/agent.d";
+const NAME_THREE: &str =
+    "name at least three in clock_servers of /etc/fleet/agent.d, so that one that is wrong is outvoted";
 
 /// Tells the standing and takes back what was told before. Where an earlier agent of this boot found it, there are no
 /// finding and no replies.
@@ -41,33 +44,41 @@ fn cause(standing: &Standing, finding: Option<&Finding>, replies: &[Reply]) -> O
                 format!("{skew} It is {side}{by}; it is checked again by itself"),
             )
         }
-        Standing::Behind { least_millis } => Cause::new(
+        Standing::Behind { least_millis, doubt } => Cause::new(
             BEHIND,
             format!(
-                "the system clock is {} behind at least: it shows a time that was over when it was last known to be right, and no time server answers{}. Enable systemd-timesyncd or chrony, and {LET_THROUGH}",
+                "the system clock is {} behind at least: it shows a time that was over when it was last known to be right, and {}. Enable systemd-timesyncd or chrony, and {}",
                 span(*least_millis),
-                reasons(replies)
+                why(*doubt, replies),
+                cure(*doubt, replies)
             ),
         ),
-        Standing::Unverified {
-            doubt: Doubt::Silence,
-        } => Cause::new(
+        Standing::Unverified { doubt } => Cause::new(
             UNVERIFIED,
             format!(
-                "nobody knows whether the system clock is right: no time server answers{}; {LET_THROUGH}",
-                reasons(replies)
-            ),
-        ),
-        Standing::Unverified {
-            doubt: Doubt::Contradiction,
-        } => Cause::new(
-            UNVERIFIED,
-            format!(
-                "nobody knows whether the system clock is right: the time servers contradict each other{}; name at least three in clock_servers of /etc/fleet/agent.d, so that one that is wrong is outvoted",
-                claims(replies)
+                "nobody knows whether the system clock is right: {}; {}",
+                why(*doubt, replies),
+                cure(*doubt, replies)
             ),
         ),
     })
+}
+
+fn why(doubt: Doubt, replies: &[Reply]) -> String {
+    match doubt {
+        Doubt::Silence => format!("no time server answers{}", reasons(replies)),
+        Doubt::Contradiction => format!("the time servers contradict each other{}", claims(replies)),
+    }
+}
+
+/// What to do. Where servers only want to be left alone, no firewall is in the way.
+fn cure(doubt: Doubt, replies: &[Reply]) -> &'static str {
+    let unheard = |reply: &Reply| matches!(reply.said, Said::Nothing(_));
+    match doubt {
+        Doubt::Contradiction => NAME_THREE,
+        Doubt::Silence if !replies.is_empty() && !replies.iter().any(unheard) => NAME_OTHERS,
+        Doubt::Silence => LET_THROUGH,
+    }
 }
 
 /// The standing in a few words, for who asks on the device. What else there is to say is in `device-info`'s health.
@@ -78,7 +89,7 @@ pub(crate) fn line(standing: &Standing, agent_runs: bool) -> String {
         Standing::Skewed { offset_millis } => {
             format!("{} The agent does not start before", Skew(*offset_millis))
         }
-        Standing::Behind { least_millis } => format!("behind by {} at least", span(*least_millis)),
+        Standing::Behind { least_millis, .. } => format!("behind by {} at least", span(*least_millis)),
         Standing::Unverified {
             doubt: Doubt::Silence,
         } => "not verified: no time server answers".to_owned(),
@@ -107,7 +118,7 @@ fn reasons(replies: &[Reply]) -> String {
     for reply in replies {
         let reason = match &reply.said {
             Said::Nothing(reason) => reason,
-            Said::Kiss(_) => "it wants to be left alone",
+            Said::Kiss(_) | Said::Rests => "it wants to be left alone",
             Said::Time { .. } => continue,
         };
         reasons.entry(&reply.server).or_insert(reason);
@@ -119,15 +130,24 @@ fn reasons(replies: &[Reply]) -> String {
     )
 }
 
-/// What each server claims.
+/// What each server claims, each claim once; the first one of each server comes before the second of any.
 fn claims(replies: &[Reply]) -> String {
-    listed(replies.iter().filter_map(|reply| match reply.said {
-        Said::Time { offset_millis, .. } => {
-            let sign = if offset_millis < 0 { '-' } else { '+' };
-            Some(format!("{} {sign}{}", reply.server, span(offset_millis)))
+    let mut firsts: Vec<(&str, String)> = Vec::new();
+    let mut others = Vec::new();
+    for reply in replies {
+        let Said::Time { offset_millis, .. } = reply.said else {
+            continue;
+        };
+        let sign = if offset_millis < 0 { '-' } else { '+' };
+        let claim = (reply.server.as_str(), format!("{sign}{}", span(offset_millis)));
+        match firsts.iter().find(|(server, _)| *server == claim.0) {
+            None => firsts.push(claim),
+            Some(first) if *first != claim && !others.contains(&claim) => others.push(claim),
+            Some(_) => {}
         }
-        Said::Kiss(_) | Said::Nothing(_) => None,
-    }))
+    }
+    let all = firsts.into_iter().chain(others);
+    listed(all.map(|(server, claim)| format!("{server} {claim}")))
 }
 
 /// Most that are listed, so that the advice behind them is never cut.

@@ -115,8 +115,13 @@ impl TimeServers for Sntp {
                 TimeServer::Silent => Said::Nothing("it does not answer".to_owned()),
             },
         });
-        let rests = |reply: &Reply| reply.address.is_some_and(|address| resting.contains(&address));
-        replies.filter(|reply| !rests(reply)).collect()
+        let as_asked = |mut reply: Reply| {
+            if reply.address.is_some_and(|address| resting.contains(&address)) {
+                reply.said = Said::Rests;
+            }
+            reply
+        };
+        replies.map(as_asked).collect()
     }
 }
 

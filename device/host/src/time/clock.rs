@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId as TimerClock, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::time::{ClockId, clock_gettime};
@@ -69,7 +70,11 @@ impl Clock for SystemClock {
     async fn was_set(&self, ahead: Duration) -> io::Result<()> {
         loop {
             // Armed first and compared second: whatever sets the clock in between is seen.
-            let timer = AsyncFd::new(cancelled_when_set()?)?;
+            let timer = match cancelled_when_set() {
+                // It was set while the timer was.
+                Err(Errno::ECANCELED) => continue,
+                timer => AsyncFd::new(timer?)?,
+            };
             if self.ahead().abs_diff(ahead) >= STEP {
                 return Ok(());
             }
@@ -80,7 +85,7 @@ impl Clock for SystemClock {
 }
 
 /// A timer that becomes readable when the wall clock is set.
-fn cancelled_when_set() -> io::Result<OwnedFd> {
+fn cancelled_when_set() -> nix::Result<OwnedFd> {
     let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
     let timer = TimerFd::new(TimerClock::CLOCK_REALTIME, flags)?;
     timer.set(

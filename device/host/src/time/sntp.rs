@@ -2,24 +2,29 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use fleet_protocol::time_server::ServerName;
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use sntpc::{KissOfDeathCode, NtpContext, NtpResult, NtpTimestampGenerator, NtpUdpSocket};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{UdpSocket, lookup_host};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{Clock, SystemClock};
 
 /// Longest that asking takes, the look-up of names included. Nobody waits longer for an agent that starts.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Longest wait for one answer. Datagrams are lost, so each address is asked [`TRIES`] times within [`PATIENCE`].
-const ANSWER: Duration = Duration::from_millis(1_500);
+/// An address that has not answered for this long is asked once more, since datagrams are lost; what comes late still counts.
+const AGAIN: Duration = Duration::from_millis(1_500);
 const TRIES: u32 = 2;
+/// Longest that one name is looked up, so that others get their turn.
+const LOOKUP: Duration = Duration::from_secs(2);
 /// Most addresses asked of one name: `pool.ntp.org` has four, and each is another operator's.
 const ADDRESSES: usize = 4;
 /// Most names that are looked up at one time: each takes a blocking thread, and keeps it when nobody waits any more. Files are
@@ -49,6 +54,8 @@ pub enum Said {
     },
     /// To be left alone (kiss-o'-death, RFC 5905 section 7.4).
     Kiss(Kiss),
+    /// It was not asked, since it wanted to be left alone.
+    Rests,
     /// Nothing of use; the reason is a phrase for a person.
     Nothing(String),
 }
@@ -64,7 +71,7 @@ pub enum Kiss {
 
 /// Asks time servers.
 pub trait TimeServers {
-    /// Asks every configured server, those at `resting` addresses excepted, and comes back with what they said within five
+    /// Asks every configured server, those at `resting` addresses excepted ([`Said::Rests`]), and comes back with what they said within five
     /// seconds, in the order in which they are configured. No server is no reply.
     async fn ask(&self, resting: &BTreeSet<SocketAddr>) -> Vec<Reply>;
 }
@@ -96,52 +103,72 @@ impl Sntp {
             said,
         };
         let looking_up = async {
+            if let Ok(address) = server.host().parse::<IpAddr>() {
+                return Ok(Ok([SocketAddr::from((address, server.port()))].into()));
+            }
             // Never closed, so that an error is as good as a permit.
             let _turn = lookups.acquire().await;
-            lookup_host((server.host(), server.port())).await
+            let found = timeout(LOOKUP, lookup_host((server.host(), server.port()))).await?;
+            Ok::<_, Elapsed>(found.map(|found| found.take(ADDRESSES).collect()))
         };
-        let found = timeout_at(end, looking_up).await;
-        let addresses: BTreeSet<SocketAddr> = match found {
-            Ok(Ok(found)) => found.take(ADDRESSES).collect(),
+        let found: Result<io::Result<BTreeSet<SocketAddr>>, _> =
+            timeout_at(end, looking_up).await.unwrap_or_else(Err);
+        let addresses = match found {
+            Ok(Ok(addresses)) => addresses,
             Ok(Err(error)) => {
-                return vec![reply(
-                    None,
-                    Said::Nothing(format!("its name has no address: {error}")),
-                )];
+                let reason = format!("its name has no address: {error}");
+                return vec![reply(None, Said::Nothing(reason))];
             }
             Err(_) => {
-                return vec![reply(
-                    None,
-                    Said::Nothing("its name was not looked up in time".to_owned()),
-                )];
+                let reason = "its name was not looked up in time".to_owned();
+                return vec![reply(None, Said::Nothing(reason))];
             }
         };
-        let asked = addresses.difference(resting);
-        join_all(asked.map(async |address| reply(Some(*address), self.ask_address(*address, end).await)))
-            .await
+        let asking = addresses.into_iter().map(async |address| {
+            let said = match resting.contains(&address) {
+                true => Said::Rests,
+                false => self.ask_address(address, end).await,
+            };
+            reply(Some(address), said)
+        });
+        join_all(asking).await
     }
 
     async fn ask_address(&self, address: SocketAddr, end: Instant) -> Said {
-        let socket = match self.socket(address) {
-            Ok(socket) => socket,
-            Err(error) => return Said::Nothing(format!("it cannot be reached: {error}")),
-        };
+        let mut tries: FuturesUnordered<_> = (0..TRIES)
+            .map(async |number| {
+                sleep(AGAIN * number).await;
+                self.ask_once(address).await
+            })
+            .collect();
         let mut last = "it does not answer".to_owned();
-        for _ in 0..TRIES {
-            let context = NtpContext::new(Stamp::default());
-            let asking = timeout(ANSWER, sntpc::get_time(address, &socket, context));
-            match timeout_at(end, asking).await {
-                Ok(Ok(Ok(result))) => return time_of(&result),
-                Ok(Ok(Err(sntpc::Error::KissOfDeath(code)))) => match kiss_of(code) {
-                    Some(kiss) => return Said::Kiss(kiss),
-                    None => return Said::Nothing(format!("it refuses with {}", code.as_str())),
-                },
-                Ok(Ok(Err(error))) => last = problem(error).to_owned(),
-                Ok(Err(_)) => {}
-                Err(_) => break,
+        while let Ok(Some(outcome)) = timeout_at(end, tries.next()).await {
+            match outcome {
+                Ok(said) => return said,
+                Err(problem) => last = problem,
             }
         }
         Said::Nothing(last)
+    }
+
+    /// What it said, or the problem that another try may not have.
+    async fn ask_once(&self, address: SocketAddr) -> Result<Said, String> {
+        let socket = self
+            .socket(address)
+            .map_err(|error| format!("it cannot be reached: {error}"))?;
+        let context = NtpContext::new(Stamp::default());
+        match sntpc::get_time(address, &socket, context).await {
+            Ok(result) => Ok(time_of(&result)),
+            Err(sntpc::Error::KissOfDeath(code)) => Ok(match kiss_of(code) {
+                Some(kiss) => Said::Kiss(kiss),
+                None => Said::Nothing(format!("it refuses with {}", code.as_str())),
+            }),
+            // The second may be an answer to an earlier question.
+            Err(error @ (sntpc::Error::Network | sntpc::Error::IncorrectOriginTimestamp)) => {
+                Err(problem(error).to_owned())
+            }
+            Err(error) => Ok(Said::Nothing(problem(error).to_owned())),
+        }
     }
 
     /// A socket that hears this address only. With a port of its own, several of them share it.

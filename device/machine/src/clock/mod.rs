@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use text::{Skew, span};
-pub use weigh::{Answer, Finding, weigh};
+pub use weigh::{Answer, Finding, weigh, weigh_servers};
 
 /// How the clock stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,10 +28,12 @@ pub enum Standing {
         /// As above.
         offset_millis: i64,
     },
-    /// Nobody answered, and it shows a time that was over long ago.
+    /// Nobody could say, and it shows a time that was over long ago.
     Behind {
         /// Milliseconds that it is behind at least.
         least_millis: i64,
+        /// Why nobody could say.
+        doubt: Doubt,
     },
     /// Nobody could say.
     Unverified {
@@ -59,8 +61,14 @@ impl Standing {
     pub fn judge(finding: &Finding, now: i64, floor: Option<i64>, tolerance: Duration) -> Self {
         let tolerance = i64::try_from(tolerance.as_millis()).unwrap_or(i64::MAX);
         let doubt = match *finding {
-            Finding::Agreed { offset_millis, .. } => {
-                return match offset_millis.saturating_abs() <= tolerance {
+            Finding::Agreed {
+                offset_millis,
+                error_millis,
+                ..
+            } => {
+                // A refusal needs certainty.
+                let bound = tolerance.saturating_add_unsigned(error_millis);
+                return match offset_millis.saturating_abs() <= bound {
                     true => Self::Right { offset_millis },
                     false => Self::Skewed { offset_millis },
                 };
@@ -70,7 +78,10 @@ impl Standing {
         };
         let behind = floor.map_or(0, |floor| floor.saturating_sub(now));
         match behind > tolerance {
-            true => Self::Behind { least_millis: behind },
+            true => Self::Behind {
+                least_millis: behind,
+                doubt,
+            },
             false => Self::Unverified { doubt },
         }
     }
@@ -95,7 +106,7 @@ impl Standing {
             Self::Right { offset_millis } | Self::Skewed { offset_millis } => {
                 Some(offset_millis.saturating_abs())
             }
-            Self::Behind { least_millis } => Some(*least_millis),
+            Self::Behind { least_millis, .. } => Some(*least_millis),
             Self::Unverified { .. } => None,
         }
     }
@@ -118,32 +129,92 @@ pub fn next_check(standing: &Standing, failed: u32, period: Duration) -> Duratio
     FIRST_AGAIN.saturating_mul(1 << doublings).min(longest)
 }
 
-/// A standing that was found, so that the agent's next start in this boot need not ask again.
+/// One moment by both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// The wall clock, in milliseconds since the epoch.
+    pub wall_millis: i64,
+    /// The clock that only rises, in milliseconds since boot.
+    pub monotonic_millis: i64,
+}
+
+/// A clock that is disciplined drifts from the monotonic one by far less; a step is more.
+const STEP: u64 = 1_000;
+
+impl Moment {
+    /// Whether somebody set the wall clock between this moment and a later one.
+    #[must_use]
+    pub fn was_set_until(&self, later: &Self) -> bool {
+        let wall = later.wall_millis.saturating_sub(self.wall_millis);
+        wall.abs_diff(self.millis_until(later)) > STEP
+    }
+
+    fn millis_until(&self, later: &Self) -> i64 {
+        later.monotonic_millis.saturating_sub(self.monotonic_millis)
+    }
+
+    /// How long ago it was; `None` when it is of another boot.
+    fn age(&self, now: &Self) -> Option<Duration> {
+        u64::try_from(self.millis_until(now))
+            .ok()
+            .map(Duration::from_millis)
+    }
+}
+
+/// How long servers' word that the clock is wrong stands when they fall silent. Not for ever: they may have been wrong, and gone.
+const SKEWED_STANDS: Duration = Duration::from_hours(1);
+
+/// What the last check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memo {
     /// What was found.
     pub standing: Standing,
-    /// Checks since the clock was last right.
+    /// Checks in a row that found the same trouble.
     pub failed: u32,
-    /// When, in milliseconds of the clock that only rises.
-    pub monotonic_millis: i64,
-    /// What the wall clock said then, in milliseconds since the epoch.
-    pub wall_millis: i64,
+    /// When.
+    pub at: Moment,
+    /// When servers last said so themselves.
+    pub said: Moment,
 }
 
-/// A clock that is disciplined drifts from the monotonic one by far less; a step is more.
-const STEPPED: i64 = 1_000;
-
 impl Memo {
-    /// How long ago it was found, if that still says something about the clock: it has not been set since, and the
-    /// next check is not due.
+    /// The memo of a check that found `standing`. Silence after servers said that the clock is wrong makes it no better: as long as
+    /// nobody sets it, and for an hour, what they said stands.
     #[must_use]
-    pub fn holds(&self, monotonic_millis: i64, wall_millis: i64, period: Duration) -> Option<Duration> {
-        let age = monotonic_millis.saturating_sub(self.monotonic_millis);
-        let wall = wall_millis.saturating_sub(self.wall_millis);
-        let age_time = Duration::from_millis(u64::try_from(age).ok()?);
+    pub fn after(before: Option<&Self>, standing: Standing, at: Moment) -> Self {
+        let by_servers = matches!(standing, Standing::Right { .. } | Standing::Skewed { .. });
+        let stands = before.filter(|before| {
+            let recent = before.said.age(&at).is_some_and(|age| age < SKEWED_STANDS);
+            let skewed = matches!(before.standing, Standing::Skewed { .. });
+            !by_servers && skewed && recent && !before.at.was_set_until(&at)
+        });
+        let said = stands.map_or(at, |before| before.said);
+        let standing = stands.map_or(standing, |before| before.standing.clone());
+        let same = before
+            .filter(|before| std::mem::discriminant(&before.standing) == std::mem::discriminant(&standing));
+        let failed = match standing.is_right() {
+            true => 0,
+            false => same.map_or(0, |before| before.failed).saturating_add(1),
+        };
+        Self {
+            standing,
+            failed,
+            at,
+            said,
+        }
+    }
+
+    /// Whether it still says something about the clock: it has not been set since, and the next check is not due.
+    #[must_use]
+    pub fn holds(&self, now: &Moment, period: Duration) -> bool {
         let due = next_check(&self.standing, self.failed, period);
-        (wall.abs_diff(age) <= STEPPED.unsigned_abs() && age_time < due).then_some(age_time)
+        !self.at.was_set_until(now) && self.age(now).is_some_and(|age| age < due)
+    }
+
+    /// How long ago it was found; `None` when that was in another boot.
+    #[must_use]
+    pub fn age(&self, now: &Moment) -> Option<Duration> {
+        self.at.age(now)
     }
 }
 
@@ -158,6 +229,7 @@ mod tests {
     fn agreed(offset_millis: i64) -> Finding {
         Finding::Agreed {
             offset_millis,
+            error_millis: 0,
             agreeing: 2,
             dropped: 0,
         }
@@ -182,6 +254,17 @@ mod tests {
     }
 
     #[test]
+    fn what_the_servers_do_not_know_for_certain_refuses_nothing() {
+        let vague = Finding::Agreed {
+            offset_millis: 31_000,
+            error_millis: 1_000,
+            agreeing: 1,
+            dropped: 0,
+        };
+        assert!(judge(&vague, None).is_right());
+    }
+
+    #[test]
     fn without_an_answer_only_the_floor_can_call_a_clock_wrong_and_servers_overrule_it() {
         let doubt = Doubt::Silence;
         assert_eq!(judge(&Finding::Silence, None), Standing::Unverified { doubt });
@@ -190,7 +273,8 @@ mod tests {
             Standing::Unverified { doubt }
         );
         let behind = judge(&Finding::Silence, Some(NOW + 30_001));
-        assert!(behind == Standing::Behind { least_millis: 30_001 } && behind.is_wrong());
+        let least_millis = 30_001;
+        assert!(behind == Standing::Behind { least_millis, doubt } && behind.is_wrong());
         assert!(judge(&agreed(0), Some(NOW + 1_000_000_000)).is_right());
         let doubt = Doubt::Contradiction;
         assert_eq!(
@@ -217,21 +301,65 @@ mod tests {
         assert_eq!(minutes(&Standing::Right { offset_millis: 0 }, 7), 360);
     }
 
+    fn at(minutes: i64) -> Moment {
+        Moment {
+            wall_millis: NOW + minutes * MINUTE,
+            monotonic_millis: minutes * MINUTE,
+        }
+    }
+
+    const MINUTE: i64 = 60_000;
+
     #[test]
     fn a_memo_holds_until_the_next_check_is_due_and_only_while_nobody_sets_the_clock() {
-        let memo = Memo {
-            standing: Standing::Right { offset_millis: 5 },
-            failed: 0,
-            monotonic_millis: 60_000,
-            wall_millis: NOW,
+        let memo = Memo::after(None, Standing::Right { offset_millis: 5 }, at(1));
+        let set = |minutes: i64, millis: i64| Moment {
+            wall_millis: at(minutes).wall_millis + millis,
+            ..at(minutes)
         };
-        let hour = 3_600_000;
-        let holds = |age: i64, wall: i64| memo.holds(60_000 + age, NOW + wall, PERIOD);
-        assert_eq!(holds(hour, hour + 900), Some(Duration::from_hours(1)));
-        assert_eq!(holds(hour, hour + 1_001), None, "it was set forward");
-        assert_eq!(holds(hour, hour - 300_000), None, "it was set back");
-        assert_eq!(holds(6 * hour, 6 * hour), None, "a check is due");
-        assert_eq!(holds(-1, -1), None, "another boot's");
-        assert_eq!(memo.holds(i64::MAX, i64::MIN, PERIOD), None);
+        assert!(memo.holds(&at(1), PERIOD) && memo.holds(&set(61, 900), PERIOD));
+        assert!(!memo.holds(&set(61, 1_001), PERIOD), "it was set forward");
+        assert!(!memo.holds(&set(61, -300_000), PERIOD), "it was set back");
+        assert!(!memo.holds(&at(361), PERIOD), "a check is due");
+        assert!(!memo.holds(&at(0), PERIOD), "another boot's");
+        let far = Moment {
+            wall_millis: i64::MIN,
+            monotonic_millis: i64::MAX,
+        };
+        assert!(!memo.holds(&far, PERIOD));
+    }
+
+    #[test]
+    fn servers_that_fall_silent_do_not_take_back_that_the_clock_is_wrong_for_an_hour() {
+        let skewed = Standing::Skewed {
+            offset_millis: 872_000,
+        };
+        let silence = Standing::Unverified {
+            doubt: Doubt::Silence,
+        };
+        let mut memo = Memo::after(None, skewed.clone(), at(0));
+        for (minutes, failed) in [(1, 2), (3, 3), (7, 4), (59, 5)] {
+            memo = Memo::after(Some(&memo), silence.clone(), at(minutes));
+            assert_eq!((&memo.standing, memo.failed), (&skewed, failed), "{minutes}");
+        }
+        let over = Memo::after(Some(&memo), silence.clone(), at(60));
+        assert_eq!(
+            (&over.standing, over.failed),
+            (&silence, 1),
+            "another trouble begins anew"
+        );
+
+        let set = Moment {
+            wall_millis: at(4).wall_millis + 872_000,
+            ..at(4)
+        };
+        assert_eq!(
+            Memo::after(Some(&memo), silence, set).standing,
+            Standing::Unverified {
+                doubt: Doubt::Silence
+            }
+        );
+        let right = Memo::after(Some(&memo), Standing::Right { offset_millis: 0 }, at(5));
+        assert_eq!(right.failed, 0);
     }
 }

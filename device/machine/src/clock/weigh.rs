@@ -17,6 +17,8 @@ pub enum Finding {
     Agreed {
         /// The median of those that do.
         offset_millis: i64,
+        /// Milliseconds by which that can be off: the smallest error among them.
+        error_millis: u64,
         /// How many do.
         agreeing: usize,
         /// How many do not, and were not counted.
@@ -53,20 +55,49 @@ pub fn weigh(answers: &[Answer]) -> Finding {
     }
     Finding::Agreed {
         offset_millis: median(&best),
+        error_millis: best
+            .iter()
+            .map(|answer| answer.error_millis)
+            .min()
+            .unwrap_or_default(),
         agreeing: best.len(),
         dropped: answers.len() - best.len(),
     }
 }
 
-/// Offsets of the answers whose interval holds `point`. The largest group shares a point that is the low end of one of
-/// its members, so that trying those is enough.
-fn group_at(point: i64, answers: &[Answer]) -> Vec<i64> {
+/// As [`weigh`], where a server may have answered from several addresses: it is one voice, that of most of its addresses. A name with
+/// many of them must not outvote the others, and one whose addresses contradict each other has no voice.
+#[must_use]
+pub fn weigh_servers<'a>(servers: impl IntoIterator<Item = &'a [Answer]>) -> Finding {
+    let mut voices = Vec::new();
+    let mut contradicting = 0;
+    for answers in servers {
+        match weigh(answers) {
+            Finding::Agreed {
+                offset_millis,
+                error_millis,
+                ..
+            } => voices.push(Answer {
+                offset_millis,
+                error_millis,
+            }),
+            Finding::Contradiction { answers } => contradicting += answers,
+            Finding::Silence => {}
+        }
+    }
+    match weigh(&voices) {
+        Finding::Silence if contradicting > 0 => Finding::Contradiction {
+            answers: contradicting,
+        },
+        finding => finding,
+    }
+}
+
+/// The answers whose interval holds `point`. The largest group shares a point that is the low end of one of its members, so
+/// that trying those is enough.
+fn group_at(point: i64, answers: &[Answer]) -> Vec<Answer> {
     let holds = |answer: &&Answer| low(answer) <= point && point <= high(answer);
-    answers
-        .iter()
-        .filter(holds)
-        .map(|answer| answer.offset_millis)
-        .collect()
+    answers.iter().filter(holds).copied().collect()
 }
 
 fn reach(answer: &Answer) -> u64 {
@@ -82,8 +113,8 @@ fn high(answer: &Answer) -> i64 {
 }
 
 /// Of an even number the one of the middle two that is nearer to zero: neither is better, and a refusal needs certainty.
-fn median(offsets: &[i64]) -> i64 {
-    let mut sorted = offsets.to_vec();
+fn median(group: &[Answer]) -> i64 {
+    let mut sorted: Vec<i64> = group.iter().map(|answer| answer.offset_millis).collect();
     sorted.sort_unstable();
     let middle = &sorted[(sorted.len() - 1) / 2..=sorted.len() / 2];
     middle
@@ -113,6 +144,7 @@ mod tests {
     fn the_median_of_the_majority_counts_and_a_liar_does_not() {
         let agreed = |offset_millis, agreeing, dropped| Finding::Agreed {
             offset_millis,
+            error_millis: 20,
             agreeing,
             dropped,
         };
@@ -141,10 +173,49 @@ mod tests {
             found,
             Finding::Agreed {
                 offset_millis: 120,
+                error_millis: 20,
                 agreeing: 3,
                 dropped: 0
             }
         );
+    }
+
+    #[test]
+    fn a_name_with_many_addresses_is_one_voice() {
+        let many = [answer(300_000); 4];
+        let (one, other) = ([answer(5)], [answer(7)]);
+        let found = weigh_servers([&many[..], &one, &other]);
+        assert!(
+            matches!(
+                found,
+                Finding::Agreed {
+                    offset_millis: 5,
+                    agreeing: 2,
+                    dropped: 1,
+                    ..
+                }
+            ),
+            "{found:?}"
+        );
+        assert_eq!(
+            weigh_servers([&many[..], &one]),
+            Finding::Contradiction { answers: 2 }
+        );
+        let torn = [answer(0), answer(300_000)];
+        assert_eq!(weigh_servers([&torn[..]]), Finding::Contradiction { answers: 2 });
+        let found = weigh_servers([&torn[..], &one, &[]]);
+        assert!(
+            matches!(
+                found,
+                Finding::Agreed {
+                    agreeing: 1,
+                    dropped: 0,
+                    ..
+                }
+            ),
+            "{found:?}"
+        );
+        assert_eq!(weigh_servers([&[][..]]), Finding::Silence);
     }
 
     proptest! {
