@@ -105,9 +105,12 @@ fn wakes_in_the_past(trial: &mut Trial, floor: &str) -> Result<()> {
         "it did not wake in the past: nothing is proved"
     );
     trial.wait_for_page("sample-web 1", DEPLOY)?;
-    // The agent may have come before the network, and found nobody to ask: then it told that the clock is behind, and began.
+    // The agent may have come before the network, and found nobody to ask: then it told that the clock is behind, and began. The next
+    // one is to ask itself.
     trial.root("until ip route | grep -q ^default; do sleep 1; done")?;
-    trial.fleet("systemctl --user restart fleet-agent.service || true")?;
+    trial.fleet(
+        "rm -f $XDG_RUNTIME_DIR/fleet-agent/clock.json; systemctl --user restart fleet-agent.service || true",
+    )?;
     require_refusal(trial, "[0-9]+d[0-9]{2}h")?;
 
     let now = true_time()?;
