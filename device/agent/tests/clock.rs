@@ -261,7 +261,9 @@ async fn a_server_that_wants_to_be_left_alone_is_also_by_the_next_agent() {
         scene.world.time_servers(&[Honest]);
         scene.world.advance(Duration::from_hours(1));
         scene.start();
-        until("asked", async || scene.calls("time-servers.ask") == 2).await;
+        let found = || clock::of_runtime(&scene.settings.runtime).unwrap();
+        until("checked", async || found().checked_at == now(&scene)).await;
+        assert!(!found().standing.is_right(), "it was asked");
         scene.stop().await;
         scene.world.advance(Duration::from_hours(23));
         scene.start();
