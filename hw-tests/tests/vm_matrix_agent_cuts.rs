@@ -91,8 +91,8 @@ fn cuts_all_through_a_pull_cost_no_more_than_the_pull() -> Result<()> {
 fn cuts_while_a_container_starts_are_followed_by_its_start() -> Result<()> {
     Trial::run("start-cuts", |trial| {
         let late = json!({
-            "env": [{ "name": "START_SECONDS", "value": "20" }],
-            "health": { "command": ["wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8080/"], "interval": "3s", "retries": 30 },
+            "env": [{ "name": "START_SECONDS", "value": "60" }],
+            "health": { "command": ["wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8080/"], "interval": "3s", "retries": 60 },
         });
         trial.kv.desire("web", 1, web("1", late))?;
         let moments = [
