@@ -6,26 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use fleet_hw_tests::Rig;
 use fleet_hw_tests::site::{Trial, come_back, web};
-use fleet_protocol::{Cause, Phase};
+use fleet_protocol::Phase;
 use fleet_testbed::ntp::Chrony;
 use serde_json::json;
 
 const DEPLOY: Duration = Duration::from_secs(240);
 const SOON: Duration = Duration::from_secs(180);
 const BOOT: Duration = Duration::from_secs(240);
-
-/// What the device says is wrong with it, once `wanted` holds of that.
-fn wait_for_health(trial: &Trial, wanted: impl Fn(&[Cause]) -> bool) -> Result<Vec<Cause>> {
-    let start = Instant::now();
-    loop {
-        let health = trial.kv.info()?.map(|info| info.health);
-        if let Some(health) = health.as_ref().filter(|health| wanted(health)) {
-            return Ok(health.clone());
-        }
-        ensure!(start.elapsed() < SOON, "{health:?}");
-        std::thread::sleep(Duration::from_millis(500));
-    }
-}
 
 /// The agent is down for the clock: the journal and `fleet-agent status` say `skew` in the agreed sentence.
 fn require_refusal(trial: &mut Trial, skew: &str) -> Result<()> {
@@ -65,7 +52,7 @@ fn an_agent_refuses_a_clock_that_is_wrong_and_comes_up_by_itself_once_it_is_righ
         // It goes wrong under a running agent, which tells it and goes on.
         trial.root("date -s '-5 minutes'")?;
         let start = Instant::now();
-        let health = wait_for_health(trial, |health| {
+        let health = trial.kv.wait_for_health("a skewed clock", SOON, |health| {
             health.iter().any(|cause| cause.kind == "clock-skewed")
         })?;
         eprintln!("told {:.1?} after the clock was set: {health:?}", start.elapsed());
@@ -85,7 +72,9 @@ fn an_agent_refuses_a_clock_that_is_wrong_and_comes_up_by_itself_once_it_is_righ
         trial.root("date -s '+5 minutes'")?;
         let start = Instant::now();
         trial.until_fleet("systemctl --user is-active --quiet fleet-agent.service", SOON)?;
-        wait_for_health(trial, <[Cause]>::is_empty)?;
+        trial
+            .kv
+            .wait_for_health("a device that is well", SOON, <[_]>::is_empty)?;
         eprintln!("well {:.1?} after the clock was right", start.elapsed());
         ensure!(trial.invocation("web")? == run, "the container was restarted");
 
@@ -118,7 +107,9 @@ fn wakes_in_the_past(trial: &mut Trial, floor: &str) -> Result<()> {
     let start = Instant::now();
     trial.until_fleet("fleet-agent status | grep 'connection  connected'", SOON)?;
     eprintln!("connected {:.1?} after the clock was right", start.elapsed());
-    wait_for_health(trial, <[Cause]>::is_empty)?;
+    trial
+        .kv
+        .wait_for_health("a device that is well", SOON, <[_]>::is_empty)?;
     trial.kv.wait_for_phase("web", 1, &Phase::Running, SOON)?;
     Ok(())
 }

@@ -148,16 +148,10 @@ fn a_full_disk_is_told_and_overcome_once_there_is_room() -> Result<()> {
                 "it says when it tries again: {state:?}"
             );
         }
-        let end = Instant::now() + SOON;
-        let health = loop {
-            let health = trial.kv.info()?.context("the device said what it is")?.health;
-            if health.iter().any(|cause| cause.kind == "disk-full") || Instant::now() > end {
-                break health;
-            }
-            std::thread::sleep(Duration::from_millis(500));
-        };
+        let health = trial.kv.wait_for_health("a full disk", SOON, |health| {
+            health.iter().any(|cause| cause.kind == "disk-full")
+        })?;
         eprintln!("health: {health:?}");
-        ensure!(health.iter().any(|cause| cause.kind == "disk-full"), "{health:?}");
         ensure!(
             trial.invocation("web")? == run,
             "the old version serves on a full disk"
@@ -174,11 +168,9 @@ fn a_full_disk_is_told_and_overcome_once_there_is_room() -> Result<()> {
         for deployment in ["web", "fresh"] {
             trial.record("desired", deployment)?;
         }
-        let end = Instant::now() + SOON;
-        while !trial.kv.info()?.is_some_and(|info| info.health.is_empty()) {
-            ensure!(Instant::now() < end, "still unwell: {:?}", trial.kv.info()?);
-            std::thread::sleep(Duration::from_millis(500));
-        }
+        trial
+            .kv
+            .wait_for_health("a device that is well", SOON, <[_]>::is_empty)?;
         Ok(())
     })
 }

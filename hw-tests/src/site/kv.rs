@@ -7,7 +7,7 @@ use async_nats::jetstream::kv::{Operation, Store};
 use fleet_control_plane::store::nats::setup;
 use fleet_protocol::bucket::{self, Bucket, PairKey};
 use fleet_protocol::wire::{self, Versioned};
-use fleet_protocol::{DeploymentState, DesiredState, DeviceInfo, Phase, Score};
+use fleet_protocol::{Cause, DeploymentState, DesiredState, DeviceInfo, Phase, Score};
 use fleet_testbed::nats::{NatsServer, UserKey};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
@@ -188,6 +188,31 @@ impl FleetKv {
         self.wait_for_state(deployment, &what, deadline, |state| {
             state.phase == Phase::Failed && state.cause.as_ref().is_some_and(|cause| cause.kind == kind)
         })
+    }
+
+    /// Waits until what the device says is wrong with itself is as `wanted` says; empty is well.
+    pub fn wait_for_health(
+        &self,
+        what: &str,
+        deadline: Duration,
+        wanted: impl Fn(&[Cause]) -> bool,
+    ) -> Result<Vec<Cause>, KvError> {
+        let end = Instant::now() + deadline;
+        loop {
+            let health = self.info()?.map(|info| info.health);
+            match health {
+                Some(health) if wanted(&health) => return Ok(health),
+                last if Instant::now() > end => {
+                    return Err(KvError::Late {
+                        what: what.to_owned(),
+                        deadline,
+                        last: format!("{last:?}"),
+                    });
+                }
+                // Health changes rarely; half a second is short beside what has to happen on the device.
+                _ => std::thread::sleep(Duration::from_millis(500)),
+            }
+        }
     }
 
     /// Waits until the device has taken its report about a deployment away.

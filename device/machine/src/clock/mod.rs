@@ -98,18 +98,6 @@ impl Standing {
     pub fn is_right(&self) -> bool {
         matches!(self, Self::Right { .. })
     }
-
-    /// Milliseconds that it is off at least, without direction; `None` when that is not known.
-    #[must_use]
-    pub fn off_millis(&self) -> Option<i64> {
-        match self {
-            Self::Right { offset_millis } | Self::Skewed { offset_millis } => {
-                Some(offset_millis.saturating_abs())
-            }
-            Self::Behind { least_millis, .. } => Some(*least_millis),
-            Self::Unverified { .. } => None,
-        }
-    }
 }
 
 /// First wait after a check that did not find the clock right; doubled for each further one.
